@@ -1,0 +1,165 @@
+//! What `receive()` and `send()` return.
+//!
+//! A message is taken when it is awaited, not when `receive()` is called, and a waiter that is
+//! cancelled takes nothing with it. What is ready costs no future and no trip through the loop.
+
+use std::cell::{Cell, RefCell};
+
+use crate::asgi::exchange::Exchange;
+use crate::ffi::call::{Step, set_attribute};
+use crate::ffi::error::Raised;
+use crate::ffi::names::names;
+use crate::ffi::native::{Native, Ref, Resumable, TypeSlot, Value, Visitor, attached};
+use crate::ffi::object::Object;
+
+/// What is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The next message.
+    Message,
+    /// Room to send.
+    Room,
+    /// A turn for the others.
+    Turn,
+    /// Nothing (any more).
+    Nothing,
+}
+
+/// One `await` of a request.
+pub struct Waiter {
+    exchange: Ref<Exchange>,
+    wait: Cell<Wait>,
+    /// What the present step waits on.
+    future: RefCell<Option<Object>>,
+}
+
+static TYPE: TypeSlot = TypeSlot::new();
+
+impl Native for Waiter {
+    const NAME: &'static std::ffi::CStr = c"pronghorn._engine.Waiter";
+
+    fn slot() -> &'static TypeSlot {
+        &TYPE
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        visitor.visit(self.exchange.object());
+        if let Ok(future) = self.future.try_borrow()
+            && let Some(future) = future.as_ref()
+        {
+            visitor.visit(future);
+        }
+    }
+
+    fn clear(&self) {
+        let future = self.future.take();
+        drop(future);
+    }
+}
+
+impl Waiter {
+    pub fn for_message(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+        Self::new(exchange, Wait::Message)
+    }
+
+    pub fn for_room(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+        Self::new(exchange, Wait::Room)
+    }
+
+    pub fn for_turn(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+        Self::new(exchange, Wait::Turn)
+    }
+
+    fn new(exchange: &Ref<Exchange>, wait: Wait) -> Result<Object, Raised> {
+        let waiter = Ref::new(Self {
+            exchange: exchange.clone(),
+            wait: Cell::new(wait),
+            future: RefCell::new(None),
+        })?;
+        Ok(waiter.object().clone())
+    }
+
+    /// Waits on a new future, which the exchange resolves when there may be something.
+    fn suspend(&self, future: Object) -> Result<Step, Raised> {
+        set_attribute(&future, &names().asyncio_future_blocking, &Object::boolean(true))?;
+        let replaced = self.future.borrow_mut().replace(future.clone());
+        drop(replaced);
+        Ok(Step::Yielded(future))
+    }
+
+    fn give_up(&self) {
+        self.wait.set(Wait::Nothing);
+        let future = self.future.take();
+        if let Some(future) = future {
+            self.exchange.forget_waiter(&future);
+        }
+    }
+}
+
+impl Resumable for Waiter {
+    fn resume(this: &Ref<Self>, _: &Value) -> Result<Step, Raised> {
+        match this.wait.get() {
+            Wait::Message => match this.exchange.take_message()? {
+                Some(message) => {
+                    this.wait.set(Wait::Nothing);
+                    Ok(Step::Returned(message))
+                }
+                None => this.suspend(this.exchange.new_receiver()?),
+            },
+            Wait::Room if this.exchange.must_wait_for_room() => {
+                this.suspend(this.exchange.new_sender()?)
+            }
+            Wait::Turn => {
+                this.wait.set(Wait::Nothing);
+                Ok(Step::Yielded(Object::none()))
+            }
+            Wait::Room | Wait::Nothing => Ok(Step::Returned(Object::none())),
+        }
+    }
+
+    fn throw(this: &Ref<Self>, exception: Object) -> Result<Step, Raised> {
+        this.give_up();
+        Err(Raised::restore(attached(), exception))
+    }
+
+    fn close(this: &Ref<Self>) -> Result<(), Raised> {
+        this.give_up();
+        Ok(())
+    }
+}
+
+/// What `send()` returns when nothing has to be waited for: one object for all.
+pub struct Ready;
+
+static READY_TYPE: TypeSlot = TypeSlot::new();
+
+impl Native for Ready {
+    const NAME: &'static std::ffi::CStr = c"pronghorn._engine.Ready";
+
+    fn slot() -> &'static TypeSlot {
+        &READY_TYPE
+    }
+
+    fn traverse(&self, _: &mut Visitor) {}
+
+    fn clear(&self) {}
+}
+
+impl Resumable for Ready {
+    fn resume(_: &Ref<Self>, _: &Value) -> Result<Step, Raised> {
+        Ok(Step::Returned(Object::none()))
+    }
+
+    fn throw(_: &Ref<Self>, exception: Object) -> Result<Step, Raised> {
+        Err(Raised::restore(attached(), exception))
+    }
+
+    fn close(_: &Ref<Self>) -> Result<(), Raised> {
+        Ok(())
+    }
+}
+
+/// A new `Ready`; one engine needs one.
+pub fn ready() -> Result<Object, Raised> {
+    Ok(Ref::new(Ready)?.object().clone())
+}

@@ -1,0 +1,135 @@
+//! Messages: dictionaries on the application's side, events on the other.
+
+use pronghorn_proto::event::Outbound;
+use smallvec::SmallVec;
+
+use crate::ffi::containers::{
+    as_u16, copy_dict, dict_of_mapping, get_item, is_dict, is_true, items, new_dict,
+    normalised_pairs, set_item,
+};
+use crate::ffi::error::Raised;
+use crate::ffi::names::names;
+use crate::ffi::object::Object;
+use crate::ffi::text;
+
+/// Makes what `receive()` returns. Each message is a dictionary of its own.
+pub struct MessageMaker {
+    last_empty_request: Object,
+    disconnect: Object,
+}
+
+impl MessageMaker {
+    pub fn new(empty_bytes: &Object) -> Result<Self, Raised> {
+        let names = names();
+        let last_empty_request = new_dict()?;
+        set_item(&last_empty_request, &names.r#type, &names.http_request)?;
+        set_item(&last_empty_request, &names.body, empty_bytes)?;
+        set_item(&last_empty_request, &names.more_body, &Object::boolean(false))?;
+        let disconnect = new_dict()?;
+        set_item(&disconnect, &names.r#type, &names.http_disconnect)?;
+        Ok(Self { last_empty_request, disconnect })
+    }
+
+    /// `http.request`.
+    pub fn request(&self, body: Option<&Object>, more_body: bool) -> Result<Object, Raised> {
+        let message = copy_dict(&self.last_empty_request)?;
+        if let Some(body) = body {
+            set_item(&message, &names().body, body)?;
+        }
+        if more_body {
+            set_item(&message, &names().more_body, &Object::boolean(true))?;
+        }
+        Ok(message)
+    }
+
+    /// `http.disconnect`.
+    pub fn disconnect(&self) -> Result<Object, Raised> {
+        copy_dict(&self.disconnect)
+    }
+}
+
+/// A message that an application sends, taken apart.
+pub enum Message {
+    Start { status: u16, headers: Object },
+    Body { data: Option<Object>, more: bool },
+    Other { kind: String },
+}
+
+impl Message {
+    /// Reads a dictionary or any other mapping.
+    ///
+    /// # Errors
+    /// An entry is missing or of the wrong type.
+    pub fn read(message: &Object) -> Result<Self, Raised> {
+        let copy;
+        let message = if is_dict(message) {
+            message
+        } else {
+            copy = dict_of_mapping(message)?;
+            &copy
+        };
+        let names = names();
+        let kind = required(message, &names.r#type)?;
+        match text::as_str(&kind) {
+            Some("http.response.start") => {
+                let status = as_u16(&required(message, &names.status)?)?;
+                let headers = match get_item(message, &names.headers)? {
+                    Some(headers) => readable_headers(headers)?,
+                    None => Object::none(),
+                };
+                Ok(Self::Start { status: status.unwrap_or_default(), headers })
+            }
+            Some("http.response.body") => {
+                let data = match get_item(message, &names.body)? {
+                    Some(body) if text::as_bytes(&body).is_none() => {
+                        Some(text::bytes_of_buffer(&body)?)
+                    }
+                    body => body,
+                };
+                let more = get_item(message, &names.more_body)?;
+                let more = more.map_or(Ok(false), |more| is_true(&more))?;
+                Ok(Self::Body { data, more })
+            }
+            Some(other) => Ok(Self::Other { kind: other.to_owned() }),
+            None => Err(Raised::type_error("an ASGI message's `type` must be a str")),
+        }
+    }
+
+    /// Its type, for errors.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Start { .. } => "http.response.start",
+            Self::Body { .. } => "http.response.body",
+            Self::Other { kind } => kind,
+        }
+    }
+}
+
+/// Calls `use_it` with the event for a start message. No Python code runs meanwhile.
+pub fn with_start<R>(status: u16, headers: &Object, use_it: impl FnOnce(&Outbound<'_>) -> R) -> R {
+    let pairs: SmallVec<[(&[u8], &[u8]); 16]> = items(headers)
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let (name, value) = item.as_pair()?;
+            Some((name.as_bytes()?, value.as_bytes()?))
+        })
+        .collect();
+    use_it(&Outbound::Start { status, headers: &pairs })
+}
+
+/// `headers` itself where it is a list or tuple of pairs of `bytes`, else a list made of it.
+fn readable_headers(headers: Object) -> Result<Object, Raised> {
+    let is_plain = items(&headers).is_some_and(|mut items| {
+        items.all(|item| {
+            item.as_pair().is_some_and(|(name, value)| {
+                name.as_bytes().is_some() && value.as_bytes().is_some()
+            })
+        })
+    });
+    if is_plain { Ok(headers) } else { normalised_pairs(&headers) }
+}
+
+fn required(message: &Object, key: &Object) -> Result<Object, Raised> {
+    get_item(message, key)?.ok_or_else(|| Raised::key_error(key))
+}

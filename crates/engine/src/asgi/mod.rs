@@ -1,0 +1,14 @@
+//! The bridge to the application: heads become scopes, messages become events, requests tasks.
+
+/// The scope of a request.
+pub mod scope;
+/// Messages between dictionaries and events.
+pub mod message;
+/// What a request has received and the application has not yet taken.
+pub mod inbox;
+/// A request: the coroutine that its task runs, and its two functions.
+pub mod exchange;
+/// What `receive()` and `send()` return.
+pub mod awaitable;
+/// Tasks of the running loop.
+pub mod task;

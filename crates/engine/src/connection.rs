@@ -1,0 +1,208 @@
+//! One connection: its socket, its protocol state, what waits in either direction.
+
+use std::time::Instant;
+
+use pronghorn_proto::event::Transmit;
+use pronghorn_proto::http1;
+
+use crate::asgi::exchange::Exchange;
+use crate::ffi::native::Ref;
+use crate::ffi::object::Object;
+use crate::listener::Address;
+use crate::settings::{
+    DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
+    Settings,
+};
+use crate::transport::Transport;
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    No,
+    /// What is unsent goes out first.
+    AfterFlush {
+        linger: bool,
+    },
+    /// Nothing is sent any more; what comes is dropped until then, or until the peer ends as well.
+    Lingering {
+        until: Instant,
+    },
+}
+
+/// Bytes to send.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    pub fn unsent(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+}
+
+/// A connection's outbox together with the socket that large payloads may go to directly.
+pub struct Sink<'c> {
+    outbox: &'c mut Outbox,
+    transport: &'c mut Transport,
+}
+
+impl Transmit for Sink<'_> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.outbox.bytes
+    }
+
+    fn payload(&mut self, data: &[u8]) {
+        let mut rest = data;
+        if data.len() >= DIRECT_WRITE_BYTES_MIN {
+            let waiting = &self.outbox.bytes[self.outbox.sent..];
+            let sent = self.transport.send(waiting, data);
+            let of_waiting = sent.min(waiting.len());
+            rest = &data[sent - of_waiting..];
+            self.outbox.sent += of_waiting;
+            if self.outbox.unsent() == 0 {
+                self.outbox.bytes.clear();
+                self.outbox.sent = 0;
+            }
+        }
+        self.outbox.bytes.extend_from_slice(rest);
+    }
+}
+
+/// An open connection.
+pub struct Connection {
+    pub generation: u32,
+    pub transport: Transport,
+    pub protocol: http1::Connection,
+    /// Received and not yet understood.
+    pub pending: Vec<u8>,
+    outbox: Outbox,
+    /// The request in progress.
+    pub exchange: Option<Ref<Exchange>>,
+    pub peer: Address,
+    pub local: Address,
+    /// `scope["client"]` and `scope["server"]`, made for the first request.
+    pub addresses: Option<(Object, Object)>,
+    pub closing: Closing,
+    /// Bytes are being understood further up the stack.
+    pub is_processing: bool,
+    /// It is on the list of connections to attend to.
+    pub is_listed: bool,
+    /// The peer must have taken something by then.
+    pub write_deadline: Option<Instant>,
+    /// The earliest entry in the timers.
+    pub armed: Option<Instant>,
+}
+
+impl Connection {
+    pub fn new(
+        generation: u32,
+        transport: Transport,
+        protocol: http1::Connection,
+        peer: Address,
+        local: Address,
+    ) -> Self {
+        Self {
+            generation,
+            transport,
+            protocol,
+            pending: Vec::new(),
+            outbox: Outbox::default(),
+            exchange: None,
+            peer,
+            local,
+            addresses: None,
+            closing: Closing::No,
+            is_processing: false,
+            is_listed: false,
+            write_deadline: None,
+            armed: None,
+        }
+    }
+
+    /// Protocol state and where it writes.
+    pub fn writing(&mut self) -> (&mut http1::Connection, Sink<'_>) {
+        let sink = Sink { outbox: &mut self.outbox, transport: &mut self.transport };
+        (&mut self.protocol, sink)
+    }
+
+    /// Reading is of use now: the application keeps up.
+    pub fn wants_input(&self) -> bool {
+        match (self.closing, &self.exchange) {
+            (Closing::Lingering { .. }, _) => true,
+            (Closing::AfterFlush { .. }, _) => false,
+            (Closing::No, Some(exchange)) if self.protocol.expects_body() => {
+                exchange.inbox_bytes() < READ_BYTES
+            }
+            (Closing::No, _) => self.pending.len() < PIPELINE_BYTES_MAX,
+        }
+    }
+
+    /// The peer waits for the application, not the other way round.
+    pub fn is_waiting_for_application(&self) -> bool {
+        !self.wants_input()
+    }
+
+    pub fn unsent(&self) -> usize {
+        self.outbox.unsent()
+    }
+
+    pub fn is_congested(&self) -> bool {
+        self.outbox.unsent() > LOW_WATER_BYTES && !self.transport.broken
+    }
+
+    pub fn is_above_high_water(&self) -> bool {
+        self.outbox.unsent() > HIGH_WATER_BYTES && !self.transport.broken
+    }
+
+    /// Gives the kernel what it takes. A peer that takes something has earned time.
+    pub fn flush(&mut self, now: Instant, settings: &Settings) {
+        let waiting = &self.outbox.bytes[self.outbox.sent..];
+        if waiting.is_empty() {
+            return;
+        }
+        let sent = self.transport.send(waiting, &[]);
+        self.outbox.sent += sent;
+        if self.outbox.unsent() == 0 {
+            self.outbox.bytes.clear();
+            self.outbox.sent = 0;
+            self.write_deadline = None;
+        } else {
+            if self.outbox.sent > HIGH_WATER_BYTES {
+                self.outbox.bytes.drain(..self.outbox.sent);
+                self.outbox.sent = 0;
+            }
+            if sent > 0 || self.write_deadline.is_none() {
+                self.write_deadline = Some(now + settings.write_timeout);
+            }
+        }
+    }
+
+    /// Lets go of buffers that an idle connection does not need.
+    pub fn take_spare_outbox(&mut self) -> Option<Vec<u8>> {
+        let is_spare = self.outbox.unsent() == 0 && self.outbox.bytes.capacity() > 0;
+        is_spare.then(|| {
+            self.outbox.sent = 0;
+            std::mem::take(&mut self.outbox.bytes)
+        })
+    }
+
+    /// Gives it a buffer to write to, if it has none.
+    pub fn lend_outbox(&mut self, spare: impl FnOnce() -> Option<Vec<u8>>) {
+        if self.outbox.bytes.capacity() == 0
+            && let Some(buffer) = spare()
+        {
+            self.outbox.bytes = buffer;
+        }
+    }
+
+    /// The next time at which something is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let lingering = match self.closing {
+            Closing::Lingering { until } => Some(until),
+            _ => None,
+        };
+        [self.protocol.poll_timeout(), self.write_deadline, lingering].into_iter().flatten().min()
+    }
+}

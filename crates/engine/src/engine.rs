@@ -1,0 +1,207 @@
+//! `pronghorn._engine.Engine`: the worker as Python sees it.
+
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use pronghorn_proto::http1::DefaultHeaders;
+use pronghorn_proto::limits::Limits;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyList};
+
+use crate::asgi::awaitable;
+use crate::asgi::exchange::Application;
+use crate::asgi::message::MessageMaker;
+use crate::asgi::scope::ScopeMaker;
+use crate::asgi::task::TaskMaker;
+use crate::ffi::error::Raised;
+use crate::ffi::fd;
+use crate::ffi::object::Object;
+use crate::ffi::owner::{Owner, ThreadBound};
+use crate::settings::Settings;
+use crate::worker::{Callbacks, EventLoop, Worker};
+
+/// Serves one ASGI application; documented in `_engine.pyi`.
+#[pyclass(frozen, module = "pronghorn._engine")]
+pub struct Engine {
+    worker: ThreadBound<Rc<Worker>>,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (
+        app, event_loop, *, state, root_path, default_headers, date_header, limit_concurrency,
+        limit_request_headers, limit_request_header_bytes, timeout_request_header_s,
+        timeout_request_body_s, timeout_keep_alive_s, timeout_write_s, log, log_exception,
+        log_access, trust_proxy
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    fn new(
+        app: &Bound<'_, PyAny>,
+        event_loop: &Bound<'_, PyAny>,
+        state: &Bound<'_, PyDict>,
+        root_path: String,
+        default_headers: Vec<(Vec<u8>, Vec<u8>)>,
+        date_header: bool,
+        limit_concurrency: Option<usize>,
+        limit_request_headers: usize,
+        limit_request_header_bytes: usize,
+        timeout_request_header_s: f64,
+        timeout_request_body_s: f64,
+        timeout_keep_alive_s: f64,
+        timeout_write_s: f64,
+        log: &Bound<'_, PyAny>,
+        log_exception: &Bound<'_, PyAny>,
+        log_access: Option<&Bound<'_, PyAny>>,
+        trust_proxy: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = app.py();
+        let limits = Limits {
+            header_bytes_max: limit_request_header_bytes,
+            headers_max: limit_request_headers,
+            request_header_timeout: duration("timeout_request_header_s", timeout_request_header_s)?,
+            request_body_timeout: duration("timeout_request_body_s", timeout_request_body_s)?,
+            keep_alive_timeout: duration("timeout_keep_alive_s", timeout_keep_alive_s)?,
+            ..Limits::default()
+        };
+        let settings = Settings {
+            limits,
+            concurrency_max: limit_concurrency,
+            write_timeout: duration("timeout_write_s", timeout_write_s)?,
+        };
+        let raised = |raised: Raised| raised.into_error(py);
+        let scopes = ScopeMaker::new(&root_path, Object::from_bound(state)).map_err(raised)?;
+        let messages = MessageMaker::new(scopes.empty_bytes()).map_err(raised)?;
+        let application = Rc::new(Application {
+            callable: Object::from_bound(app),
+            scopes,
+            messages,
+            tasks: task_maker(event_loop)?,
+            ready: awaitable::ready().map_err(raised)?,
+            log: Object::from_bound(log),
+            log_exception: Object::from_bound(log_exception),
+            log_access: log_access.map(Object::from_bound),
+            owner: Owner::current(),
+        });
+        let method =
+            |name: &str| event_loop.getattr(name).map(|method| Object::from_bound(&method));
+        let functions = EventLoop {
+            call_soon: method("call_soon")?,
+            call_later: method("call_later")?,
+            create_future: method("create_future")?,
+        };
+        let defaults = DefaultHeaders::new(header_lines(&default_headers)?, date_header);
+        let trust_proxy = trust_proxy.map(Object::from_bound);
+        let worker = Worker::new(settings, application, trust_proxy, functions, defaults)?;
+        let this = Rc::downgrade(&worker);
+        worker.set_callbacks(Callbacks {
+            attend: callback(py, this.clone(), Worker::attend)?,
+            on_timer: callback(py, this, Worker::on_timer)?,
+        });
+        Ok(Self { worker: ThreadBound::new(worker) })
+    }
+
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.worker()?.descriptor())
+    }
+
+    fn on_ready(&self, py: Python<'_>) -> PyResult<()> {
+        self.worker()?.on_ready().map_err(|raised| raised.into_error(py))
+    }
+
+    fn listen(&self, listener: &Bound<'_, PyAny>) -> PyResult<()> {
+        let descriptor = listener.call_method0("fileno")?.extract()?;
+        Ok(self.worker()?.listen(fd::duplicate(descriptor)?)?)
+    }
+
+    fn stop_listening(&self) -> PyResult<()> {
+        self.worker()?.stop_listening();
+        Ok(())
+    }
+
+    fn drain(&self) -> PyResult<()> {
+        self.worker()?.drain();
+        Ok(())
+    }
+
+    fn close(&self) -> PyResult<()> {
+        self.worker()?.close();
+        Ok(())
+    }
+
+    #[getter]
+    fn connection_count(&self) -> PyResult<usize> {
+        Ok(self.worker()?.connection_count())
+    }
+
+    #[getter]
+    fn task_count(&self) -> PyResult<usize> {
+        Ok(self.worker()?.task_count())
+    }
+
+    #[getter]
+    fn tasks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let tasks = self.worker()?.tasks();
+        PyList::new(py, tasks.into_iter().map(|task| task.into_bound(py)))
+    }
+
+    #[getter]
+    fn request_count(&self) -> PyResult<u64> {
+        Ok(self.worker()?.request_count())
+    }
+}
+
+impl Engine {
+    fn worker(&self) -> PyResult<&Rc<Worker>> {
+        self.worker.get().ok_or_else(|| {
+            PyRuntimeError::new_err("an Engine can only be used on the thread that made it")
+        })
+    }
+}
+
+/// A callable for the loop that does nothing once the worker is gone.
+fn callback(
+    py: Python<'_>,
+    worker: Weak<Worker>,
+    run: fn(&Worker) -> Result<(), Raised>,
+) -> PyResult<Object> {
+    let worker = ThreadBound::new(worker);
+    let function = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+        match worker.get().and_then(Weak::upgrade) {
+            Some(worker) => run(&worker).map_err(|raised| raised.into_error(arguments.py())),
+            None => Ok(()),
+        }
+    })?;
+    Ok(Object::from_bound(function.as_any()))
+}
+
+fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
+    let py = event_loop.py();
+    let task_type = py.import("asyncio")?.getattr("Task")?;
+    let is_eager = py.version_info() >= (3, 12);
+    let own = Object::from_bound;
+    TaskMaker::new(
+        own(&task_type),
+        own(event_loop),
+        own(&event_loop.getattr("create_task")?),
+        own(&event_loop.getattr("get_task_factory")?),
+        is_eager,
+    )
+    .map_err(|raised| raised.into_error(py))
+}
+
+fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("{name} must not be negative, not `{seconds}`")))
+}
+
+/// The operator's header lines; what would not be valid on the wire is refused here, once.
+fn header_lines(headers: &[(Vec<u8>, Vec<u8>)]) -> PyResult<Vec<u8>> {
+    let mut lines = Vec::new();
+    for (name, value) in headers {
+        pronghorn_proto::http1::write_field_line(name, value, &mut lines)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    }
+    Ok(lines)
+}

@@ -1,0 +1,214 @@
+//! `dict`, `list`, `tuple` and `int`, as far as messages and scopes need them.
+
+use pyo3::ffi;
+
+use crate::ffi::error::Raised;
+use crate::ffi::object::Object;
+
+fn check(status: i32) -> Result<(), Raised> {
+    if status < 0 { Err(Raised) } else { Ok(()) }
+}
+
+pub fn new_dict() -> Result<Object, Raised> {
+    // SAFETY: returns a new reference or sets an exception.
+    unsafe { Object::from_new(ffi::PyDict_New()) }
+}
+
+/// A shallow copy, which for a dict without deletions is a copy of its table.
+pub fn copy_dict(dict: &Object) -> Result<Object, Raised> {
+    // SAFETY: a live object; anything but a dict is an error.
+    unsafe { Object::from_new(ffi::PyDict_Copy(dict.as_ptr())) }
+}
+
+pub fn set_item(dict: &Object, key: &Object, value: &Object) -> Result<(), Raised> {
+    // SAFETY: live objects; the dict takes references of its own.
+    check(unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
+}
+
+/// `dict.get(key)` for an exact or derived dict.
+pub fn get_item(dict: &Object, key: &Object) -> Result<Option<Object>, Raised> {
+    // SAFETY: a borrowed reference or null, with or without an exception.
+    unsafe {
+        let value = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        if !value.is_null() {
+            Ok(Some(Object::from_borrowed(value)))
+        } else if ffi::PyErr_Occurred().is_null() {
+            Ok(None)
+        } else {
+            Err(Raised)
+        }
+    }
+}
+
+pub fn is_dict(object: &Object) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::PyDict_Check(object.as_ptr()) != 0 }
+}
+
+/// `dict(mapping)`.
+pub fn dict_of_mapping(mapping: &Object) -> Result<Object, Raised> {
+    let dict = new_dict()?;
+    // SAFETY: live objects.
+    check(unsafe { ffi::PyDict_Merge(dict.as_ptr(), mapping.as_ptr(), 1) })?;
+    Ok(dict)
+}
+
+/// A list of what `items` yields, `count` of them.
+pub fn new_list(
+    count: usize,
+    mut item: impl FnMut(usize) -> Result<Object, Raised>,
+) -> Result<Object, Raised> {
+    // SAFETY: the list is not yet shared; each slot below `count` is set once. A failure leaves
+    // null slots, which the list's deallocation allows.
+    unsafe {
+        let list = Object::from_new(ffi::PyList_New(count.cast_signed()))?;
+        for index in 0..count {
+            ffi::PyList_SET_ITEM(list.as_ptr(), index.cast_signed(), item(index)?.into_raw());
+        }
+        Ok(list)
+    }
+}
+
+/// A tuple of two.
+pub fn pair(first: Object, second: Object) -> Result<Object, Raised> {
+    // SAFETY: as for `new_list`.
+    unsafe {
+        let tuple = Object::from_new(ffi::PyTuple_New(2))?;
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, first.into_raw());
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, second.into_raw());
+        Ok(tuple)
+    }
+}
+
+pub fn integer(value: u64) -> Result<Object, Raised> {
+    // SAFETY: returns a new reference or sets an exception.
+    unsafe { Object::from_new(ffi::PyLong_FromUnsignedLongLong(value)) }
+}
+
+/// An `int` (or a subclass such as `http.HTTPStatus`) that fits.
+pub fn as_u16(object: &Object) -> Result<Option<u16>, Raised> {
+    // SAFETY: a live object; -1 with an exception set means failure.
+    let value = unsafe {
+        let value = ffi::PyLong_AsLong(object.as_ptr());
+        if value == -1 && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised);
+        }
+        value
+    };
+    Ok(u16::try_from(value).ok())
+}
+
+pub fn float(value: f64) -> Result<Object, Raised> {
+    // SAFETY: returns a new reference or sets an exception.
+    unsafe { Object::from_new(ffi::PyFloat_FromDouble(value)) }
+}
+
+pub fn is_true(object: &Object) -> Result<bool, Raised> {
+    // SAFETY: a live object.
+    let truth = unsafe { ffi::PyObject_IsTrue(object.as_ptr()) };
+    if truth < 0 { Err(Raised) } else { Ok(truth != 0) }
+}
+
+/// The items of a list or tuple, as borrowed from it; `None` for anything else.
+///
+/// The items are valid while nothing can change a list, that is while no Python code runs.
+pub fn items(sequence: &Object) -> Option<impl Iterator<Item = &Borrowed>> {
+    // SAFETY: `PySequence_Fast_ITEMS` of a list or tuple gives `size` live objects, and `Borrowed`
+    // has the layout of a pointer to one.
+    unsafe {
+        let pointer = sequence.as_ptr();
+        if ffi::PyList_Check(pointer) == 0 && ffi::PyTuple_Check(pointer) == 0 {
+            return None;
+        }
+        let size = ffi::PySequence_Size(pointer).cast_unsigned();
+        let is_list = ffi::PyList_Check(pointer) != 0;
+        Some((0..size).map(move |index| {
+            let index = index.cast_signed();
+            let item = if is_list {
+                ffi::PyList_GET_ITEM(pointer, index)
+            } else {
+                ffi::PyTuple_GET_ITEM(pointer, index)
+            };
+            Borrowed::at(item)
+        }))
+    }
+}
+
+/// A borrowed object: what it is borrowed from keeps it alive.
+#[repr(transparent)]
+pub struct Borrowed(ffi::PyObject);
+
+impl Borrowed {
+    /// # Safety
+    /// `pointer` points to an object that lives for `'a`.
+    unsafe fn at<'a>(pointer: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: by the contract; the layouts are the same.
+        unsafe { &*pointer.cast::<Self>() }
+    }
+
+    fn as_ptr(&self) -> *mut ffi::PyObject {
+        std::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The two items of a pair that is a list or tuple.
+    pub fn as_pair(&self) -> Option<(&Self, &Self)> {
+        let pointer = self.as_ptr();
+        // SAFETY: the size is checked; the pair keeps its items alive (see `items`).
+        unsafe {
+            if ffi::PyTuple_Check(pointer) != 0 && ffi::PyTuple_GET_SIZE(pointer) == 2 {
+                let first = Self::at(ffi::PyTuple_GET_ITEM(pointer, 0));
+                return Some((first, Self::at(ffi::PyTuple_GET_ITEM(pointer, 1))));
+            }
+            if ffi::PyList_Check(pointer) != 0 && ffi::PyList_GET_SIZE(pointer) == 2 {
+                let first = Self::at(ffi::PyList_GET_ITEM(pointer, 0));
+                return Some((first, Self::at(ffi::PyList_GET_ITEM(pointer, 1))));
+            }
+        }
+        None
+    }
+
+    /// The content of a `bytes`.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        // SAFETY: a `bytes` is immutable and outlives the borrow.
+        unsafe {
+            if ffi::PyBytes_Check(self.as_ptr()) == 0 {
+                return None;
+            }
+            let data = ffi::PyBytes_AS_STRING(self.as_ptr()).cast::<u8>();
+            let size = ffi::Py_SIZE(self.as_ptr()).cast_unsigned();
+            Some(std::slice::from_raw_parts(data, size))
+        }
+    }
+}
+
+/// Any iterable of pairs of bytes-like objects as a list of tuples of `bytes`.
+pub fn normalised_pairs(iterable: &Object) -> Result<Object, Raised> {
+    let outer = sequence(iterable, c"headers must be an iterable of pairs")?;
+    let items = list_copy(&outer)?;
+    new_list(items.len(), |index| {
+        let inner = sequence(&items[index], c"a header must be a pair")?;
+        let pair_items = list_copy(&inner)?;
+        let [name, value] = pair_items.as_slice() else {
+            return Err(Raised::type_error("a header must be a pair of name and value"));
+        };
+        pair(bytes_like(name)?, bytes_like(value)?)
+    })
+}
+
+fn bytes_like(object: &Object) -> Result<Object, Raised> {
+    match super::text::as_bytes(object) {
+        Some(_) => Ok(object.clone()),
+        None => super::text::bytes_of_buffer(object),
+    }
+}
+
+fn sequence(iterable: &Object, message: &std::ffi::CStr) -> Result<Object, Raised> {
+    // SAFETY: a live object and a text that ends with NUL.
+    unsafe { Object::from_new(ffi::PySequence_Fast(iterable.as_ptr(), message.as_ptr())) }
+}
+
+fn list_copy(sequence: &Object) -> Result<Vec<Object>, Raised> {
+    let items = items(sequence).ok_or_else(|| Raised::type_error("a list is required"))?;
+    // SAFETY: each is live while the sequence is, and nothing runs in between.
+    Ok(items.map(|item| unsafe { Object::from_borrowed(item.as_ptr()) }).collect())
+}

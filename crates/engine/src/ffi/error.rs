@@ -1,0 +1,65 @@
+//! Python exceptions between native functions: a marker while one is set, a value when taken.
+
+use std::ffi::CString;
+
+use pyo3::{PyErr, Python, ffi};
+
+use crate::ffi::object::Object;
+
+/// An exception is set on this thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raised;
+
+impl Raised {
+    /// Raises `RuntimeError(text)`.
+    pub fn runtime_error(text: &str) -> Self {
+        // SAFETY: the exception types live for ever.
+        Self::set(unsafe { ffi::PyExc_RuntimeError }, text)
+    }
+
+    /// Raises `TypeError(text)`.
+    pub fn type_error(text: &str) -> Self {
+        // SAFETY: as above.
+        Self::set(unsafe { ffi::PyExc_TypeError }, text)
+    }
+
+    /// Raises `KeyError(key)`.
+    pub fn key_error(key: &Object) -> Self {
+        // SAFETY: both are live objects.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_KeyError, key.as_ptr()) };
+        Self
+    }
+
+    fn set(kind: *mut ffi::PyObject, text: &str) -> Self {
+        let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+        // SAFETY: `kind` is an exception type, `text` ends with NUL.
+        unsafe { ffi::PyErr_SetString(kind, text.as_ptr()) };
+        Self
+    }
+
+    /// Takes the exception off the thread.
+    pub fn take(self, py: Python<'_>) -> Object {
+        let error = PyErr::take(py).unwrap_or_else(|| {
+            pyo3::exceptions::PySystemError::new_err("an error without an exception")
+        });
+        let value = error.into_value(py).into_bound(py);
+        Object::from_bound(value.as_any())
+    }
+
+    /// Puts an exception (back) on the thread.
+    pub fn restore(py: Python<'_>, exception: Object) -> Self {
+        PyErr::from_value(exception.into_bound(py)).restore(py);
+        Self
+    }
+
+    /// Reports the exception to `sys.unraisablehook`, where there is nobody to raise it to.
+    pub fn report(self, context: Option<&Object>) {
+        let context = context.map_or(std::ptr::null_mut(), Object::as_ptr);
+        // SAFETY: an exception is set; a null context is allowed.
+        unsafe { ffi::PyErr_WriteUnraisable(context) }
+    }
+
+    pub fn into_error(self, py: Python<'_>) -> PyErr {
+        PyErr::fetch(py)
+    }
+}

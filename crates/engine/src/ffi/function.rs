@@ -1,0 +1,75 @@
+//! `receive` and `send`: builtin functions bound to a native object.
+//!
+//! A builtin costs 8 ns to call, an object with `__call__` 30.
+
+use pyo3::ffi;
+
+use crate::ffi::error::Raised;
+use crate::ffi::native::{Native, Ref, guarded};
+use crate::ffi::object::Object;
+
+/// A native object with the two functions of an ASGI channel.
+pub trait Channel: Native {
+    fn receive(this: &Ref<Self>) -> Result<Object, Raised>;
+    fn send(this: &Ref<Self>, message: &Object) -> Result<Object, Raised>;
+}
+
+/// `receive`, bound.
+pub fn receive_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
+    bind(
+        const {
+            &ffi::PyMethodDef {
+                ml_name: c"receive".as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunction: receive::<T> },
+                ml_flags: ffi::METH_NOARGS,
+                ml_doc: c"Await the next ASGI message.".as_ptr(),
+            }
+        },
+        channel.object(),
+    )
+}
+
+/// `send`, bound.
+pub fn send_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
+    bind(
+        const {
+            &ffi::PyMethodDef {
+                ml_name: c"send".as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunction: send::<T> },
+                ml_flags: ffi::METH_O,
+                ml_doc: c"Send an ASGI message.".as_ptr(),
+            }
+        },
+        channel.object(),
+    )
+}
+
+fn bind(definition: &'static ffi::PyMethodDef, this: &Object) -> Result<Object, Raised> {
+    // SAFETY: the definition is static and never written to.
+    unsafe {
+        Object::from_new(ffi::PyCFunction_NewEx(
+            std::ptr::from_ref(definition).cast_mut(),
+            this.as_ptr(),
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
+unsafe extern "C" fn receive<T: Channel>(
+    this: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: bound to an instance of `T`.
+    guarded(std::ptr::null_mut(), || unsafe { T::receive(Ref::at(&this)).map(Object::into_raw) })
+}
+
+unsafe extern "C" fn send<T: Channel>(
+    this: *mut ffi::PyObject,
+    message: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: bound to an instance of `T`, called with one live argument.
+    guarded(std::ptr::null_mut(), || unsafe {
+        let message = Object::from_borrowed(message);
+        T::send(Ref::at(&this), &message).map(Object::into_raw)
+    })
+}

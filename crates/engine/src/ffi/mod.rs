@@ -1,0 +1,26 @@
+//! The only unsafe code: CPython objects as owned values, and native types with raw slots.
+//!
+//! PyO3's `Py` must not be dropped where PyO3 does not know that the thread is attached, which is
+//! the case inside raw slots; so the hot path has its own owned reference, `Object`. Everything
+//! here runs on an attached thread, and objects never leave it (`Object` is not `Send`).
+
+/// An owned reference.
+pub mod object;
+/// The raised exception, as a value.
+pub mod error;
+/// Interned strings and other constants.
+pub mod names;
+/// `bytes` and `str`.
+pub mod text;
+/// `dict`, `list` and `tuple`.
+pub mod containers;
+/// Calls.
+pub mod call;
+/// Native types whose instances can be awaited.
+pub mod native;
+/// Builtin functions bound to an instance of a native type.
+pub mod function;
+/// Descriptors that Python owns.
+pub mod fd;
+/// State that belongs to one thread.
+pub mod owner;

@@ -1,0 +1,38 @@
+//! The native engine of Pronghorn, `pronghorn._engine`.
+//!
+//! It has no thread and no runtime of its own: it lives on the asyncio thread, behind one
+//! descriptor. The modules stand in the order in which they build on each other; each uses only
+//! those before it.
+
+/// The only unsafe code: CPython objects as owned values.
+mod ffi;
+/// What the control plane decided, and the engine's own bounds.
+mod settings;
+/// The set of all sockets.
+mod poll;
+/// One connected socket.
+mod transport;
+/// Listening sockets and addresses.
+mod listener;
+/// Deadlines.
+mod timer;
+/// What a request asks of its connection.
+mod stream;
+/// The bridge to the application.
+mod asgi;
+/// One connection.
+mod connection;
+/// All connections, and the only place that knows both sides.
+mod worker;
+/// The engine as Python sees it.
+mod engine;
+
+use pyo3::prelude::*;
+
+/// The module. It needs the interpreter's lock: on a free-threaded build, importing it brings the
+/// lock back.
+#[pymodule(gil_used = true)]
+fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    ffi::names::initialise().map_err(|raised| raised.into_error(module.py()))?;
+    module.add_class::<engine::Engine>()
+}

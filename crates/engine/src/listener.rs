@@ -1,0 +1,110 @@
+//! Listening sockets and the addresses that their connections have.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, sockopt};
+
+/// An address as ASGI shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Inet(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(Option<Vec<u8>>),
+}
+
+/// How an attempt to accept ended.
+#[derive(Debug)]
+pub enum Accepted {
+    Connection(OwnedFd, Address),
+    /// Nobody waits.
+    Empty,
+    /// That connection is gone already; there may be others.
+    Gone,
+    /// Descriptors or memory have run out.
+    Exhausted,
+}
+
+/// A bound, listening stream socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    pub address: Address,
+    /// There may be somebody waiting.
+    pub readable: bool,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Listener {
+    /// Takes a listening socket over, and makes it one that does not block.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let address = address(&rustix::net::getsockname(&socket)?);
+        if matches!(address, Address::Inet(_)) {
+            // Linux hands it down to the connections; others get it again in `accept`.
+            sockopt::set_tcp_nodelay(&socket, true)?;
+        }
+        Ok(Self { socket, address, readable: true })
+    }
+
+    pub fn accept(&mut self) -> Accepted {
+        match accept(&self.socket) {
+            Ok((socket, peer)) => {
+                #[cfg(not(target_os = "linux"))]
+                if matches!(self.address, Address::Inet(_)) {
+                    let _ = sockopt::set_tcp_nodelay(&socket, true);
+                }
+                Accepted::Connection(socket, peer.as_ref().map_or(Address::Unix(None), address))
+            }
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Accepted::Empty
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
+            Err(_) => Accepted::Gone,
+        }
+    }
+
+    /// The address that a client reached, which for a wildcard differs by connection.
+    pub fn local_address(&self, connection: &impl AsFd) -> Address {
+        match &self.address {
+            Address::Inet(bound) if bound.ip().is_unspecified() => {
+                rustix::net::getsockname(connection)
+                    .map_or_else(|_| self.address.clone(), |a| address(&a))
+            }
+            bound => bound.clone(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn accept(socket: &OwnedFd) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+    use rustix::net::SocketFlags;
+    rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept(socket: &OwnedFd) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+    let (connection, peer) = rustix::net::acceptfrom(socket)?;
+    rustix::io::ioctl_fionbio(&connection, true)?;
+    rustix::io::fcntl_setfd(&connection, rustix::io::FdFlags::CLOEXEC)?;
+    Ok((connection, peer))
+}
+
+fn address(any: &SocketAddrAny) -> Address {
+    match SocketAddr::try_from(any.clone()) {
+        Ok(address) => Address::Inet(address),
+        Err(_) => Address::Unix(
+            rustix::net::SocketAddrUnix::try_from(any.clone())
+                .ok()
+                .and_then(|unix| unix.path_bytes().map(<[u8]>::to_vec)),
+        ),
+    }
+}

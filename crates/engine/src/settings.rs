@@ -1,0 +1,58 @@
+//! What the control plane decided, in the engine's units.
+
+use std::time::Duration;
+
+use pronghorn_proto::limits::Limits;
+
+/// Settings of one engine. They do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    /// At so many connections or running requests, the next request is answered with 503.
+    pub concurrency_max: Option<usize>,
+    /// How long a peer may take none of what is to be sent.
+    pub write_timeout: Duration,
+}
+
+/// The bytes read at once; also what a request body's inbox holds before reading pauses, since a
+/// read may fill it in one go.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// More than this unsent, and `send()` waits...
+pub const HIGH_WATER_BYTES: usize = 64 * 1024;
+
+/// ...until no more than this is left.
+pub const LOW_WATER_BYTES: usize = 16 * 1024;
+
+/// Pipelined bytes kept for later while a response is under way.
+pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+
+/// From here on, body bytes go from the application's object to the socket without a copy.
+pub const DIRECT_WRITE_BYTES_MIN: usize = 8 * 1024;
+
+/// What one coroutine may send or receive without ever waiting before the others get a turn.
+pub const UNINTERRUPTED_BYTES_MAX: usize = 512 * 1024;
+
+/// Connections accepted from one listener before the others get a turn.
+pub const ACCEPT_BUDGET: usize = 64;
+
+/// Events handled in one turn of the loop.
+pub const EVENT_BUDGET: usize = 256;
+
+/// Reads from one connection in one turn.
+pub const READ_BUDGET: usize = 4;
+
+/// How long a listener rests when descriptors have run out.
+pub const ACCEPT_BACK_OFF: Duration = Duration::from_millis(500);
+
+/// How long the rest of a refused request is read and dropped, so that the answer arrives.
+pub const LINGER: Duration = Duration::from_secs(10);
+
+/// Receive buffers kept for the next read.
+pub const SPARE_BUFFERS_MAX: usize = 2;
+
+/// Transmit buffers up to this size are kept for the next response.
+pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
+/// Transmit buffers kept.
+pub const SPARE_OUTBOXES_MAX: usize = 64;

@@ -1,0 +1,55 @@
+//! What a request asks of the connection that carries it, whatever protocol that speaks.
+//!
+//! The ASGI side holds this trait and never the worker that implements it, so that the arrows
+//! between the modules point one way.
+
+use pronghorn_proto::error::ApplicationError;
+use pronghorn_proto::event::Outbound;
+
+use crate::ffi::error::Raised;
+use crate::ffi::object::Object;
+
+/// One connection, for as long as it lives: a closed connection's slot is used again, its
+/// generation is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Whether an application may go on sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Free,
+    /// Others get a turn first.
+    Yield,
+    /// Too much is unsent.
+    Congested,
+}
+
+/// The connections' side of a request.
+pub trait Streams {
+    /// Writes a part of the response.
+    fn submit(&self, id: ConnectionId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError>;
+
+    /// Says whether `send()` must wait.
+    fn is_congested(&self, id: ConnectionId) -> bool;
+
+    /// The application waits for the body: lets the client send it, and reads what has come.
+    fn want_body(&self, id: ConnectionId);
+
+    /// The response cannot be completed: the connection ends where it is.
+    fn abort(&self, id: ConnectionId);
+
+    /// The application's coroutine has come to a stop for now: what it sent goes out.
+    fn step_ended(&self, id: ConnectionId);
+
+    /// Something was sent or taken outside of a step of the request's own coroutine.
+    fn attend_soon(&self, id: ConnectionId);
+
+    /// The application has ended.
+    fn ended(&self, key: usize);
+
+    /// A future of the event loop.
+    fn new_future(&self) -> Result<Object, Raised>;
+}

@@ -1,0 +1,180 @@
+//! One connected socket: reads and writes that never block, and what is known of its readiness.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+
+use crate::poll::Poller;
+
+/// How a read ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    Bytes(usize),
+    /// Nothing now.
+    Empty,
+    /// The peer sends no more.
+    End,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    None,
+    Readable,
+    ReadableAndWritable,
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub struct Transport {
+    socket: OwnedFd,
+    registration: Registration,
+    /// There may be something to read.
+    pub readable: bool,
+    /// The peer has ended its side.
+    pub ended: bool,
+    /// Nothing can be sent any more.
+    pub broken: bool,
+    /// The kernel took less than it was given; it will tell when it can take more.
+    blocked: bool,
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Transport {
+    pub fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            registration: Registration::None,
+            readable: true,
+            ended: false,
+            broken: false,
+            blocked: false,
+        }
+    }
+
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        loop {
+            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) => {
+                    self.ended = true;
+                    self.readable = false;
+                    return Received::End;
+                }
+                Ok((count, _)) => {
+                    // A short read empties a stream socket (epoll(7)); an end that has come along
+                    // is told by an event of its own.
+                    self.readable = count == buffer.len();
+                    return Received::Bytes(count);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    return Received::Empty;
+                }
+                Err(_) => {
+                    self.broken = true;
+                    return Received::Failed;
+                }
+            }
+        }
+    }
+
+    /// Sends what the kernel takes of `first` and then `second`, and tells how much.
+    pub fn send(&mut self, first: &[u8], second: &[u8]) -> usize {
+        if self.broken || self.blocked {
+            return 0;
+        }
+        let mut sent = 0;
+        while sent < first.len() + second.len() {
+            let first_rest = first.get(sent..).unwrap_or_default();
+            let second_rest = &second[sent.saturating_sub(first.len())..];
+            let result = if second_rest.is_empty() {
+                rustix::net::send(&self.socket, first_rest, send_flags())
+            } else {
+                rustix::net::sendmsg(
+                    &self.socket,
+                    &[IoSlice::new(first_rest), IoSlice::new(second_rest)],
+                    &mut SendAncillaryBuffer::default(),
+                    send_flags(),
+                )
+            };
+            match result {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.blocked = true;
+                    break;
+                }
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// The kernel can take more.
+    pub fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Makes the set tell about this socket: always when it is readable, and also when it is
+    /// writable once it was not.
+    pub fn watch(&mut self, poller: &Poller, key: usize) -> io::Result<()> {
+        match (self.registration, self.blocked) {
+            (Registration::None, blocked) => {
+                poller.add(self, key, blocked)?;
+                self.registration = if blocked {
+                    Registration::ReadableAndWritable
+                } else {
+                    Registration::Readable
+                };
+            }
+            (Registration::Readable, true) => {
+                poller.change(self, key, true)?;
+                self.registration = Registration::ReadableAndWritable;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes it out of the set.
+    pub fn forget(&mut self, poller: &Poller) {
+        if self.registration != Registration::None {
+            // Closing the socket would do it as well; failing to is of no consequence.
+            let _ = poller.remove(self);
+        }
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub fn end(&mut self) {
+        if rustix::net::shutdown(&self.socket, Shutdown::Write).is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// Makes closing reset the connection, so that the peer cannot take the end for a clean one.
+    pub fn reset_on_close(&mut self) {
+        if sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO)).is_err() {
+            self.broken = true;
+        }
+    }
+}
+
+/// No `SIGPIPE`. Where the flag does not exist, Python has the signal ignored.
+fn send_flags() -> SendFlags {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return SendFlags::NOSIGNAL;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    return SendFlags::empty();
+}

@@ -1,0 +1,193 @@
+//! All connections of one server, and the only place that knows both sides: sockets and protocol
+//! state here, requests and the application there.
+//!
+//! No Python code may run while the tables are borrowed, since it can come back in (`send()` from
+//! inside `on_ready`, a finaliser anywhere an object is made). So each step takes what it needs out
+//! of the tables, lets go, and only then calls or drops Python objects.
+
+/// Everything the worker holds.
+mod tables;
+/// New connections.
+mod accept;
+/// From bytes received to a running application.
+mod request;
+/// From messages sent to bytes on their way, and to the end of a connection.
+mod response;
+/// What happens when nothing does.
+mod timeout;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::rc::{Rc, Weak};
+use std::time::{Instant, SystemTime};
+
+use pronghorn_proto::http1::DefaultHeaders;
+
+use crate::asgi::exchange::Application;
+use crate::ffi::call::{call, call_method};
+use crate::ffi::containers::float;
+use crate::ffi::error::Raised;
+use crate::ffi::names::names;
+use crate::ffi::object::Object;
+use crate::listener::Listener;
+use crate::settings::Settings;
+use crate::stream::ConnectionId;
+use crate::worker::tables::{LISTENER_KEY, Tables};
+
+/// The running loop's functions that the worker needs.
+pub struct EventLoop {
+    pub call_soon: Object,
+    pub call_later: Object,
+    pub create_future: Object,
+}
+
+/// The worker of one server. It lives on the loop's thread.
+pub struct Worker {
+    tables: RefCell<Tables>,
+    settings: Settings,
+    application: Rc<Application>,
+    trust_proxy: Option<Object>,
+    event_loop: EventLoop,
+    /// `attend` and `on_timer` as Python callables; `None` once closed.
+    callbacks: RefCell<Option<Callbacks>>,
+    this: Weak<Worker>,
+}
+
+/// What the loop calls.
+pub struct Callbacks {
+    pub attend: Object,
+    pub on_timer: Object,
+}
+
+impl Worker {
+    pub fn new(
+        settings: Settings,
+        application: Rc<Application>,
+        trust_proxy: Option<Object>,
+        event_loop: EventLoop,
+        defaults: DefaultHeaders,
+    ) -> io::Result<Rc<Self>> {
+        let tables = RefCell::new(Tables::new(defaults)?);
+        Ok(Rc::new_cyclic(|this| Self {
+            tables,
+            settings,
+            application,
+            trust_proxy,
+            event_loop,
+            callbacks: RefCell::new(None),
+            this: this.clone(),
+        }))
+    }
+
+    pub fn set_callbacks(&self, callbacks: Callbacks) {
+        *self.callbacks.borrow_mut() = Some(callbacks);
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.tables.borrow().poller.descriptor()
+    }
+
+    /// Accepts from a listening socket.
+    pub fn listen(&self, socket: OwnedFd) -> io::Result<()> {
+        let mut tables = self.tables.borrow_mut();
+        let listener = Listener::new(socket)?;
+        let index = tables.listeners.len();
+        tables.poller.add(&listener, LISTENER_KEY + index, false)?;
+        tables.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Handles what is ready, within the budgets.
+    pub fn on_ready(&self) -> Result<(), Raised> {
+        let now = self.begin_turn()?;
+        let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
+        let collected = self.tables.borrow_mut().poller.collect(&mut ready);
+        for event in &ready {
+            match event.key.checked_sub(LISTENER_KEY) {
+                Some(index) => self.listener_ready(index, now),
+                None => self.connection_ready(*event, now),
+            }
+        }
+        ready.clear();
+        self.tables.borrow_mut().ready = ready;
+        self.end_turn();
+        collected.map_err(|error| Raised::runtime_error(&error.to_string()))
+    }
+
+    /// Goes on with connections that something happened to outside of `on_ready`.
+    pub fn attend(&self) -> Result<(), Raised> {
+        let now = self.begin_turn()?;
+        let listed = self.tables.borrow_mut().take_listed();
+        for id in listed {
+            self.attend_to(id, now);
+        }
+        self.accept_rest(now);
+        self.end_turn();
+        Ok(())
+    }
+
+    fn begin_turn(&self) -> Result<Instant, Raised> {
+        self.tables.borrow_mut().defaults.refresh(SystemTime::now());
+        self.application.tasks.refresh()?;
+        Ok(Instant::now())
+    }
+
+    /// Puts a connection on the list and makes the loop come back to it.
+    fn list(&self, id: ConnectionId) {
+        let must_schedule = self.tables.borrow_mut().list(id);
+        if must_schedule {
+            self.schedule_attend();
+        }
+    }
+
+    fn schedule_attend(&self) {
+        let attend = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.attend.clone());
+        if let Some(attend) = attend
+            && let Err(raised) = call(&self.event_loop.call_soon, &[&attend])
+        {
+            raised.report(Some(&attend));
+        }
+    }
+
+    /// Has the loop call back when the next deadline comes.
+    fn end_turn(&self) {
+        let Some(at) = self.tables.borrow_mut().timer_to_set() else { return };
+        let on_timer = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.on_timer.clone());
+        let Some(on_timer) = on_timer else { return };
+        let delay = at.saturating_duration_since(Instant::now()).as_secs_f64();
+        let handle =
+            float(delay).and_then(|delay| call(&self.event_loop.call_later, &[&delay, &on_timer]));
+        match handle {
+            Ok(handle) => {
+                let earlier = self.tables.borrow_mut().set_timer(at, handle);
+                self.cancel(earlier);
+            }
+            Err(raised) => raised.report(Some(&on_timer)),
+        }
+    }
+
+    fn cancel(&self, timer: Option<Object>) {
+        if let Some(timer) = timer
+            && let Err(raised) = call_method(&timer, &names().cancel, &[])
+        {
+            raised.report(Some(&timer));
+        }
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.tables.borrow().connections.len()
+    }
+
+    pub fn task_count(&self) -> usize {
+        self.tables.borrow().requests.len()
+    }
+
+    pub fn tasks(&self) -> Vec<Object> {
+        self.tables.borrow().requests.iter().map(|(_, request)| request.task.clone()).collect()
+    }
+
+    pub fn request_count(&self) -> u64 {
+        self.tables.borrow().request_count
+    }
+}

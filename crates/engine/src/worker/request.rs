@@ -1,0 +1,380 @@
+//! From bytes received to a running application.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use pronghorn_proto::error::Reject;
+use pronghorn_proto::event::{Inbound, Input, Outbound};
+use pronghorn_proto::head::RequestHead;
+use pronghorn_proto::http1::Next;
+
+use crate::asgi::exchange::{Exchange, Level};
+use crate::asgi::scope::address_object;
+use crate::connection::Closing;
+use crate::ffi::call::call;
+use crate::ffi::containers::integer;
+use crate::ffi::error::Raised;
+use crate::ffi::native::Ref;
+use crate::ffi::object::Object;
+use crate::listener::Address;
+use crate::poll::Ready;
+use crate::settings::READ_BUDGET;
+use crate::stream::{ConnectionId, Streams};
+use crate::transport::Received;
+use crate::worker::Worker;
+use crate::worker::tables::Request;
+
+/// Who asks for bytes to be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// The loop: applications may be started.
+    Loop,
+    /// An application that waits for its body.
+    Application,
+}
+
+impl Worker {
+    pub(super) fn connection_ready(&self, event: Ready, now: Instant) {
+        let id = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(id) = tables.id_at(event.key) else { return };
+            let Some(connection) = tables.connection(id) else { return };
+            connection.transport.readable |= event.readable;
+            if event.writable {
+                connection.transport.unblock();
+            }
+            id
+        };
+        if event.writable {
+            self.settle(id, now, false);
+        }
+        self.read(id, now);
+        self.rest(id, now);
+    }
+
+    /// Goes on with a connection: answers that wait go out, requests that wait begin.
+    pub(super) fn attend_to(&self, id: ConnectionId, now: Instant) {
+        if self.settle(id, now, false) == Next::Request {
+            self.understand_pending(id, now);
+        }
+        self.read(id, now);
+        self.rest(id, now);
+    }
+
+    /// Reads what there is, within the budget, as long as it can be used.
+    pub(super) fn read(&self, id: ConnectionId, now: Instant) {
+        self.read_for(id, now, Caller::Loop, READ_BUDGET);
+    }
+
+    /// Reads once for an application that waits for its body.
+    pub(super) fn read_body(&self, id: ConnectionId, now: Instant) {
+        self.read_for(id, now, Caller::Application, 1);
+    }
+
+    fn read_for(&self, id: ConnectionId, now: Instant, caller: Caller, budget: usize) {
+        let mut buffer = None;
+        for _ in 0..budget {
+            let received = {
+                let mut tables = self.tables.borrow_mut();
+                let buffer = buffer.get_or_insert_with(|| tables.take_buffer());
+                let Some(connection) = tables.connection(id) else { break };
+                if !connection.transport.readable || !connection.wants_input() {
+                    break;
+                }
+                connection.transport.receive(buffer)
+            };
+            match received {
+                Received::Bytes(count) => {
+                    let bytes = buffer.as_deref().unwrap_or_default();
+                    self.received(id, &bytes[..count], now, caller);
+                }
+                Received::Empty | Received::Failed => break,
+                Received::End => {
+                    self.peer_ended(id);
+                    break;
+                }
+            }
+        }
+        let mut tables = self.tables.borrow_mut();
+        if let Some(buffer) = buffer {
+            tables.keep_buffer(buffer);
+        }
+        let has_more = tables
+            .connection(id)
+            .is_some_and(|connection| connection.transport.readable && connection.wants_input());
+        drop(tables);
+        if has_more && caller == Caller::Loop {
+            self.list(id);
+        }
+    }
+
+    /// New bytes, behind those that could not be understood alone.
+    fn received(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
+        let joined = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return };
+            if connection.pending.is_empty() {
+                None
+            } else {
+                connection.pending.extend_from_slice(bytes);
+                Some(std::mem::take(&mut connection.pending))
+            }
+        };
+        if self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller) {
+            self.understand_pending(id, now);
+        }
+    }
+
+    /// Understands what was left over when a response had to come first.
+    fn understand_pending(&self, id: ConnectionId, now: Instant) {
+        loop {
+            let pending = {
+                let mut tables = self.tables.borrow_mut();
+                let Some(connection) = tables.connection(id) else { return };
+                std::mem::take(&mut connection.pending)
+            };
+            if pending.is_empty() || !self.understand(id, &pending, now, Caller::Loop) {
+                return;
+            }
+        }
+    }
+
+    /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
+    /// Says whether what is left should be looked at again.
+    fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) -> bool {
+        let mut input = Input::new(bytes);
+        let (mut head, was_processing) = {
+            let mut tables = self.tables.borrow_mut();
+            let head = std::mem::take(&mut tables.head);
+            let Some(connection) = tables.connection(id) else { return false };
+            (head, std::mem::replace(&mut connection.is_processing, true))
+        };
+        let next = self.events(id, &mut input, &mut head, now, caller);
+        let mut tables = self.tables.borrow_mut();
+        tables.head = head;
+        let Some(connection) = tables.connection(id) else { return false };
+        connection.is_processing = was_processing;
+        if connection.closing == Closing::No {
+            connection.pending.extend_from_slice(input.rest());
+        }
+        next == Next::Request && input.rest().is_empty() && !connection.pending.is_empty()
+    }
+
+    fn events(
+        &self,
+        id: ConnectionId,
+        input: &mut Input<'_>,
+        head: &mut RequestHead,
+        now: Instant,
+        caller: Caller,
+    ) -> Next {
+        let mut unstarted = None;
+        loop {
+            match self.next_event(id, input, head, now) {
+                Ok(Some(Inbound::Head(source))) => match self.begin(id, head, source) {
+                    Ok(exchange) => unstarted = exchange,
+                    Err(raised) => {
+                        raised.report(None);
+                        self.abort(id);
+                        return Next::Response;
+                    }
+                },
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    match unstarted.take() {
+                        Some(exchange) => self.start(&exchange),
+                        None => self.wake_receivers(id),
+                    }
+                    if caller == Caller::Application {
+                        return Next::Response;
+                    }
+                    let next = self.settle(id, now, !input.rest().is_empty());
+                    if next != Next::Request || input.rest().is_empty() {
+                        return next;
+                    }
+                }
+                Err(reject) => {
+                    self.reject(id, reject, now);
+                    return Next::Response;
+                }
+            }
+        }
+    }
+
+    /// The next event; body events go to their request right here.
+    fn next_event<'i>(
+        &self,
+        id: ConnectionId,
+        input: &mut Input<'i>,
+        head: &mut RequestHead,
+        now: Instant,
+    ) -> Result<Option<Inbound<'i>>, Reject> {
+        let mut tables = self.tables.borrow_mut();
+        let Some(connection) = tables.connection(id) else { return Ok(None) };
+        let event = connection.protocol.receive(now, &self.settings.limits, input, head)?;
+        match (&event, &connection.exchange) {
+            // Making `bytes` runs no Python code: they are not tracked by the collector.
+            (Some(Inbound::Body(data)), Some(exchange)) if exchange.push_body(data).is_err() => {
+                Raised.report(None);
+                connection.transport.broken = true;
+            }
+            (Some(Inbound::End), Some(exchange)) => exchange.end_body(),
+            // The start of a chunk line: what is read next belongs behind it.
+            (None, _) if connection.protocol.expects_body() => {
+                connection.pending.extend_from_slice(input.take(usize::MAX));
+            }
+            _ => {}
+        }
+        Ok(event)
+    }
+
+    /// Makes a request of a head. `None` when it is answered without the application.
+    fn begin(
+        &self,
+        id: ConnectionId,
+        head: &RequestHead,
+        source: &[u8],
+    ) -> Result<Option<Ref<Exchange>>, Raised> {
+        let (server, client) = self.addresses(id)?;
+        let scope = self.application.scopes.make(head, source, &server, &client)?;
+        if head.forwarded
+            && let Some(trust_proxy) = &self.trust_proxy
+        {
+            call(trust_proxy, &[&scope])?;
+        }
+        if head.upgrade.is_some_and(|span| span.of(source).eq_ignore_ascii_case(b"websocket")) {
+            self.application.log(Level::Warning, "Unsupported upgrade request.");
+        }
+        if self.is_at_limit() {
+            self.refuse_for_concurrency(id, &scope)?;
+            return Ok(None);
+        }
+        let streams: Rc<dyn Streams> = self.this.upgrade().ok_or_else(closed)?;
+        let exchange = Exchange::new(self.application.clone(), streams, id, scope)?;
+        let replaced = match self.tables.borrow_mut().connection(id) {
+            Some(connection) => connection.exchange.replace(exchange.clone()),
+            None => None,
+        };
+        drop(replaced);
+        if head.framing == pronghorn_proto::head::Framing::None {
+            exchange.end_body();
+        }
+        Ok(Some(exchange))
+    }
+
+    /// `scope["server"]` and `scope["client"]`, made once for a connection.
+    fn addresses(&self, id: ConnectionId) -> Result<(Object, Object), Raised> {
+        let (local, peer) = {
+            let mut tables = self.tables.borrow_mut();
+            let connection = tables.connection(id).ok_or_else(closed)?;
+            if let Some(addresses) = &connection.addresses {
+                return Ok(addresses.clone());
+            }
+            (connection.local.clone(), connection.peer.clone())
+        };
+        let peer = if matches!(peer, Address::Unix(_)) { Address::Unix(None) } else { peer };
+        let addresses = (address_object(&local)?, address_object(&peer)?);
+        if let Some(connection) = self.tables.borrow_mut().connection(id) {
+            connection.addresses = Some(addresses.clone());
+        }
+        Ok(addresses)
+    }
+
+    fn is_at_limit(&self) -> bool {
+        let tables = self.tables.borrow();
+        self.settings
+            .concurrency_max
+            .is_some_and(|max| tables.connections.len() >= max || tables.requests.len() >= max)
+    }
+
+    fn refuse_for_concurrency(&self, id: ConnectionId, scope: &Object) -> Result<(), Raised> {
+        self.application.log(Level::Warning, "Exceeded concurrency limit.");
+        if let Some(log_access) = &self.application.log_access {
+            call(log_access, &[scope, &integer(503)?])?;
+        }
+        let start = Outbound::Start {
+            status: 503,
+            headers: &[
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"19"),
+                (b"connection", b"close"),
+            ],
+        };
+        let body = Outbound::Body { data: b"Service Unavailable", more: false };
+        for outbound in [start, body] {
+            if self.submit(id, &outbound).is_err() {
+                self.abort(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the application; where tasks start at once, up to its first suspension.
+    fn start(&self, exchange: &Ref<Exchange>) {
+        match self.application.tasks.spawn(exchange.object()) {
+            Ok(task) if exchange.has_ended() => drop(task),
+            Ok(task) => {
+                let request = Request { _exchange: exchange.clone(), task };
+                let key = self.tables.borrow_mut().requests.insert(request);
+                exchange.set_key(key);
+            }
+            Err(raised) => {
+                raised.report(Some(exchange.object()));
+                self.abort(exchange.connection());
+            }
+        }
+    }
+
+    fn wake_receivers(&self, id: ConnectionId) {
+        let exchange = {
+            let mut tables = self.tables.borrow_mut();
+            tables.connection(id).and_then(|connection| connection.exchange.clone())
+        };
+        if let Some(exchange) = exchange {
+            exchange.wake_receivers();
+        }
+    }
+
+    /// Answers a request that is refused, and ends its connection.
+    pub(super) fn reject(&self, id: ConnectionId, reject: Reject, now: Instant) {
+        let (exchange, peer) = {
+            let mut tables = self.tables.borrow_mut();
+            let Some((connection, defaults)) = tables.writable_connection(id) else { return };
+            let defaults = defaults.lines();
+            let (protocol, mut sink) = connection.writing();
+            protocol.reject(reject.status, defaults, &mut sink);
+            (connection.exchange.take(), connection.peer.clone())
+        };
+        let level = if reject.status == 408 { Level::Debug } else { Level::Warning };
+        let peer = match peer {
+            Address::Inet(address) => address.to_string(),
+            Address::Unix(_) => "a Unix socket".to_owned(),
+        };
+        let reason = reject.reason;
+        self.application
+            .log(level, &format!("Invalid HTTP request received. From {peer}: {reason}."));
+        if let Some(exchange) = exchange {
+            exchange.disconnect();
+        }
+        self.settle(id, now, false);
+    }
+
+    /// The peer sends no more. It may still read the answer.
+    fn peer_ended(&self, id: ConnectionId) {
+        let exchange = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return };
+            if connection.exchange.is_none() && connection.closing == Closing::No {
+                connection.closing = Closing::AfterFlush { linger: false };
+            }
+            connection.exchange.clone()
+        };
+        if let Some(exchange) = exchange {
+            exchange.leave();
+        }
+    }
+}
+
+fn closed() -> Raised {
+    Raised::runtime_error("the connection is closed")
+}

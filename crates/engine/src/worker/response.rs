@@ -1,0 +1,241 @@
+//! From messages sent to bytes on their way, and to the end of a connection.
+
+use std::time::Instant;
+
+use pronghorn_proto::error::ApplicationError;
+use pronghorn_proto::event::Outbound;
+use pronghorn_proto::http1::Next;
+
+use crate::connection::{Closing, Connection};
+use crate::ffi::call::call;
+use crate::ffi::error::Raised;
+use crate::ffi::object::Object;
+use crate::settings::LINGER;
+use crate::stream::{ConnectionId, Flow, Streams};
+use crate::worker::Worker;
+use crate::worker::tables::Target;
+
+impl Streams for Worker {
+    fn submit(&self, id: ConnectionId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
+        let mut tables = self.tables.borrow_mut();
+        let Some((connection, defaults)) = tables.writable_connection(id) else {
+            return Ok(Flow::Yield);
+        };
+        let (protocol, mut sink) = connection.writing();
+        protocol.submit(&self.settings.limits, defaults.lines(), outbound, &mut sink)?;
+        if connection.is_above_high_water() {
+            connection.flush(Instant::now(), &self.settings);
+        }
+        Ok(if connection.is_above_high_water() { Flow::Congested } else { Flow::Free })
+    }
+
+    fn is_congested(&self, id: ConnectionId) -> bool {
+        self.tables.borrow_mut().connection(id).is_some_and(|connection| connection.is_congested())
+    }
+
+    fn want_body(&self, id: ConnectionId) {
+        let now = Instant::now();
+        let may_read = {
+            let mut tables = self.tables.borrow_mut();
+            let Some((connection, _)) = tables.writable_connection(id) else { return };
+            let (protocol, mut sink) = connection.writing();
+            let owed = protocol.wants_body(&mut sink);
+            if owed {
+                connection.flush(now, &self.settings);
+            }
+            connection.protocol.expects_body() && connection.transport.readable
+        };
+        if may_read {
+            self.read_body(id, now);
+        }
+    }
+
+    fn abort(&self, id: ConnectionId) {
+        let mut tables = self.tables.borrow_mut();
+        let Some(connection) = tables.connection(id) else { return };
+        let (protocol, mut sink) = connection.writing();
+        let looks_complete = protocol.abort(&mut sink);
+        if looks_complete {
+            connection.transport.reset_on_close();
+        }
+        connection.closing = Closing::AfterFlush { linger: false };
+        drop(tables);
+        self.list(id);
+    }
+
+    fn step_ended(&self, id: ConnectionId) {
+        let is_processing = match self.tables.borrow_mut().connection(id) {
+            Some(connection) => connection.is_processing,
+            None => return,
+        };
+        if is_processing {
+            return;
+        }
+        let now = Instant::now();
+        if self.settle(id, now, false) == Next::Request {
+            // A new request cannot start inside the task of this one.
+            self.list(id);
+        } else {
+            self.read_body(id, now);
+        }
+        self.rest(id, now);
+        self.end_turn();
+    }
+
+    fn attend_soon(&self, id: ConnectionId) {
+        self.list(id);
+    }
+
+    fn ended(&self, key: usize) {
+        let request = self.tables.borrow_mut().requests.try_remove(key);
+        drop(request);
+    }
+
+    fn new_future(&self) -> Result<Object, Raised> {
+        call(&self.event_loop.create_future, &[])
+    }
+}
+
+impl Worker {
+    /// Sends what waits, and finds out how the connection goes on. With `input_waits`, the next
+    /// request has come already, and its answer is to share a write with this one.
+    pub(super) fn settle(&self, id: ConnectionId, now: Instant, input_waits: bool) -> Next {
+        let (next, ended, senders) = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return Next::Response };
+            let next = self.next(connection, now);
+            let ended = match next {
+                Next::Request | Next::Close { .. } => connection.exchange.take(),
+                Next::Response | Next::Drain => None,
+            };
+            if next != Next::Request || !input_waits {
+                connection.flush(now, &self.settings);
+            }
+            let senders = connection
+                .exchange
+                .clone()
+                .filter(|exchange| exchange.has_senders() && !connection.is_congested());
+            tables.request_count += u64::from(ended.is_some());
+            (next, ended, senders)
+        };
+        drop(ended);
+        if let Some(exchange) = senders {
+            exchange.wake_senders();
+        }
+        next
+    }
+
+    fn next(&self, connection: &mut Connection, now: Instant) -> Next {
+        if connection.closing != Closing::No {
+            return Next::Response;
+        }
+        let limits = &self.settings.limits;
+        let (protocol, mut sink) = connection.writing();
+        protocol.flush(limits, &mut sink);
+        let next = protocol.next(now, limits);
+        let has_left = connection.transport.ended && connection.pending.is_empty();
+        match next {
+            Next::Close { linger } => connection.closing = Closing::AfterFlush { linger },
+            Next::Request | Next::Drain if has_left => {
+                connection.closing = Closing::AfterFlush { linger: false };
+            }
+            _ => {}
+        }
+        next
+    }
+
+    /// Leaves a connection alone until something happens to it: watched, with its deadline armed
+    /// and spare buffers given back. Or removes it.
+    pub(super) fn rest(&self, id: ConnectionId, now: Instant) {
+        let is_finished = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return };
+            is_finished(connection, now)
+        };
+        if is_finished || self.watch(id).is_err() {
+            self.remove(id);
+        }
+    }
+
+    fn watch(&self, id: ConnectionId) -> std::io::Result<()> {
+        let mut tables = self.tables.borrow_mut();
+        let tables = &mut *tables;
+        let slot = id.slot as usize;
+        let Some(connection) = tables.connections.get_mut(slot) else { return Ok(()) };
+        connection.transport.watch(&tables.poller, slot)?;
+        if let Some(at) = connection.deadline()
+            && connection.armed.is_none_or(|armed| at < armed)
+        {
+            connection.armed = Some(at);
+            tables.timers.add(at, Target::Connection(id));
+        }
+        if let Some(outbox) = connection.take_spare_outbox() {
+            tables.keep_outbox(outbox);
+        }
+        Ok(())
+    }
+
+    /// Closes a connection and tells its request.
+    pub(super) fn remove(&self, id: ConnectionId) {
+        let connection = self.tables.borrow_mut().remove(id);
+        if let Some(exchange) = connection.as_ref().and_then(|c| c.exchange.clone()) {
+            exchange.disconnect();
+        }
+        drop(connection);
+    }
+
+    /// Closes idle connections now, the others after their response.
+    pub fn drain(&self) {
+        let now = Instant::now();
+        let ids = {
+            let mut tables = self.tables.borrow_mut();
+            tables.is_draining = true;
+            tables.ids()
+        };
+        for id in ids {
+            {
+                let mut tables = self.tables.borrow_mut();
+                let Some(connection) = tables.connection(id) else { continue };
+                connection.protocol.end_after_response();
+                if connection.protocol.is_between_requests() && connection.pending.is_empty() {
+                    connection.closing = Closing::AfterFlush { linger: false };
+                }
+            }
+            self.rest(id, now);
+        }
+    }
+
+    /// Closes everything. The worker takes no part in anything after it.
+    pub fn close(&self) {
+        let callbacks = self.callbacks.take();
+        let timer = self.tables.borrow_mut().take_timer();
+        self.cancel(timer);
+        drop(callbacks);
+        let listeners = std::mem::take(&mut self.tables.borrow_mut().listeners);
+        drop(listeners);
+        let ids = self.tables.borrow().ids();
+        for id in ids {
+            self.remove(id);
+        }
+        let requests = std::mem::take(&mut self.tables.borrow_mut().requests);
+        drop(requests);
+    }
+}
+
+/// Whether the connection can be closed; begins the lingering end of those that need one.
+fn is_finished(connection: &mut Connection, now: Instant) -> bool {
+    if connection.transport.broken {
+        return true;
+    }
+    match connection.closing {
+        Closing::No => false,
+        Closing::Lingering { .. } => connection.transport.ended,
+        Closing::AfterFlush { .. } if connection.unsent() > 0 => false,
+        Closing::AfterFlush { linger } if !linger || connection.transport.ended => true,
+        Closing::AfterFlush { .. } => {
+            connection.transport.end();
+            connection.closing = Closing::Lingering { until: now + LINGER };
+            connection.transport.broken
+        }
+    }
+}

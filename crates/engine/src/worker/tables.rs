@@ -1,0 +1,195 @@
+//! Everything the worker holds, by number.
+
+use std::io;
+use std::time::Instant;
+
+use pronghorn_proto::head::RequestHead;
+use pronghorn_proto::http1::{self, DefaultHeaders};
+use slab::Slab;
+
+use crate::asgi::exchange::Exchange;
+use crate::connection::Connection;
+use crate::ffi::native::Ref;
+use crate::ffi::object::Object;
+use crate::listener::{Address, Listener};
+use crate::poll::{Poller, Ready};
+use crate::settings::{READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
+use crate::stream::ConnectionId;
+use crate::timer::Timers;
+use crate::transport::Transport;
+
+/// Listeners are registered under this number and up, connections under their slots.
+pub const LISTENER_KEY: usize = usize::MAX / 2;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    Connection(ConnectionId),
+    Listener(usize),
+}
+
+/// A request whose application has suspended.
+pub struct Request {
+    /// Keeps it alive: asyncio itself only knows its tasks weakly.
+    pub _exchange: Ref<Exchange>,
+    pub task: Object,
+}
+
+/// See the module.
+pub struct Tables {
+    pub poller: Poller,
+    pub listeners: Vec<Listener>,
+    pub connections: Slab<Connection>,
+    generation: u32,
+    pub requests: Slab<Request>,
+    pub request_count: u64,
+    pub defaults: DefaultHeaders,
+    pub timers: Timers<Target>,
+    /// The loop's timer: when, and its handle.
+    timer: Option<(Instant, Object)>,
+    listed: Vec<ConnectionId>,
+    is_attend_scheduled: bool,
+    pub is_draining: bool,
+    /// One of each, used for every request.
+    pub head: RequestHead,
+    pub ready: Vec<Ready>,
+    spare_buffers: Vec<Box<[u8]>>,
+    spare_outboxes: Vec<Vec<u8>>,
+}
+
+impl Tables {
+    pub fn new(defaults: DefaultHeaders) -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            listeners: Vec::new(),
+            connections: Slab::new(),
+            generation: 0,
+            requests: Slab::new(),
+            request_count: 0,
+            defaults,
+            timers: Timers::default(),
+            timer: None,
+            listed: Vec::new(),
+            is_attend_scheduled: false,
+            is_draining: false,
+            head: RequestHead::default(),
+            ready: Vec::new(),
+            spare_buffers: Vec::new(),
+            spare_outboxes: Vec::new(),
+        })
+    }
+
+    pub fn insert(
+        &mut self,
+        transport: Transport,
+        protocol: http1::Connection,
+        peer: Address,
+        local: Address,
+    ) -> ConnectionId {
+        self.generation = self.generation.wrapping_add(1);
+        let connection = Connection::new(self.generation, transport, protocol, peer, local);
+        let slot = self.connections.insert(connection);
+        let slot = u32::try_from(slot).expect("fewer connections than descriptors");
+        ConnectionId { slot, generation: self.generation }
+    }
+
+    /// The connection, unless it has been closed.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(id.slot as usize)
+            .filter(|connection| connection.generation == id.generation)
+    }
+
+    /// Which connection has a slot now.
+    pub fn id_at(&self, slot: usize) -> Option<ConnectionId> {
+        let generation = self.connections.get(slot)?.generation;
+        Some(ConnectionId { slot: u32::try_from(slot).ok()?, generation })
+    }
+
+    pub fn ids(&self) -> Vec<ConnectionId> {
+        self.connections.iter().filter_map(|(slot, _)| self.id_at(slot)).collect()
+    }
+
+    /// Takes a connection out; dropping it closes the socket.
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.connection(id)?;
+        let mut connection = self.connections.remove(id.slot as usize);
+        connection.transport.forget(&self.poller);
+        if let Some(outbox) = connection.take_spare_outbox() {
+            self.keep_outbox(outbox);
+        }
+        Some(connection)
+    }
+
+    /// Puts a connection on the list of those to attend to. Says whether the loop must be told.
+    pub fn list(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        if !std::mem::replace(&mut connection.is_listed, true) {
+            self.listed.push(id);
+        }
+        self.schedule_attend()
+    }
+
+    /// Says whether the loop must be told to attend.
+    pub fn schedule_attend(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_attend_scheduled, true)
+    }
+
+    pub fn take_listed(&mut self) -> Vec<ConnectionId> {
+        self.is_attend_scheduled = false;
+        let listed = std::mem::take(&mut self.listed);
+        for id in &listed {
+            if let Some(connection) = self.connection(*id) {
+                connection.is_listed = false;
+            }
+        }
+        listed
+    }
+
+    /// When the loop must call back, if it is not going to by then.
+    pub fn timer_to_set(&self) -> Option<Instant> {
+        let next = self.timers.next()?;
+        self.timer.as_ref().is_none_or(|(at, _)| next < *at).then_some(next)
+    }
+
+    /// Notes the loop's timer, and gives back the one that it replaces.
+    pub fn set_timer(&mut self, at: Instant, handle: Object) -> Option<Object> {
+        self.timer.replace((at, handle)).map(|(_, handle)| handle)
+    }
+
+    pub fn take_timer(&mut self) -> Option<Object> {
+        self.timer.take().map(|(_, handle)| handle)
+    }
+
+    pub fn take_buffer(&mut self) -> Box<[u8]> {
+        self.spare_buffers.pop().unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice())
+    }
+
+    pub fn keep_buffer(&mut self, buffer: Box<[u8]>) {
+        if self.spare_buffers.len() < SPARE_BUFFERS_MAX {
+            self.spare_buffers.push(buffer);
+        }
+    }
+
+    /// A connection and a place to write to.
+    pub fn writable_connection(
+        &mut self,
+        id: ConnectionId,
+    ) -> Option<(&mut Connection, &DefaultHeaders)> {
+        let connection = self
+            .connections
+            .get_mut(id.slot as usize)
+            .filter(|connection| connection.generation == id.generation)?;
+        connection.lend_outbox(|| self.spare_outboxes.pop());
+        Some((connection, &self.defaults))
+    }
+
+    pub fn keep_outbox(&mut self, mut outbox: Vec<u8>) {
+        if outbox.capacity() <= SPARE_OUTBOX_BYTES_MAX
+            && self.spare_outboxes.len() < SPARE_OUTBOXES_MAX
+        {
+            outbox.clear();
+            self.spare_outboxes.push(outbox);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The `http` scope: one request, its receive side and its send side.
+
+use crate::error::ApplicationError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Response {
+    Awaited,
+    Started,
+    Complete,
+}
+
+/// Where the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Present,
+    /// It has ended its side. That is how most clients leave, but some wait for the answer.
+    Leaving,
+    Gone,
+}
+
+/// What `receive()` yields now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// `http.request` with what has come of the body.
+    Request { more_body: bool },
+    /// `http.disconnect`.
+    Disconnect,
+    /// Nothing yet.
+    Wait,
+}
+
+/// What becomes of a message that the application may send now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It goes to the connection.
+    Submit,
+    /// Nobody is there to read it; that is no error (ASGI spec 2.3).
+    Ignored,
+}
+
+/// How an application's coroutine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Returned,
+    /// It returned something else than `None`.
+    ReturnedValue,
+    Raised,
+}
+
+/// What the server does once the application has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The response is complete, or nobody waits for it.
+    Nothing,
+    /// Nothing has been sent: 500, with the line to log unless it raised.
+    Answer500 { log: Option<&'static str> },
+    /// Part of a response is out: the connection ends where it is.
+    Abort { log: Option<&'static str> },
+}
+
+/// One request as the application sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    response: Response,
+    /// The whole body has come.
+    body_ended: bool,
+    /// `more_body: False` has been received.
+    end_received: bool,
+    client: Client,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Exchange {
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            response: Response::Awaited,
+            body_ended: false,
+            end_received: false,
+            client: Client::Present,
+        }
+    }
+
+    /// The request is whole.
+    pub fn end_body(&mut self) {
+        self.body_ended = true;
+    }
+
+    /// The client has ended its side of the connection.
+    pub fn leave(&mut self) {
+        if self.client == Client::Present {
+            self.client = Client::Leaving;
+        }
+    }
+
+    /// The client is gone.
+    pub fn disconnect(&mut self) {
+        self.client = Client::Gone;
+    }
+
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        self.client == Client::Gone
+    }
+
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.response == Response::Complete
+    }
+
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.response != Response::Awaited
+    }
+
+    /// The application takes a message; `body_is_waiting` says whether some of the body has come
+    /// that it has not had. A body that came whole is delivered even if the client has gone since.
+    pub fn receive(&mut self, body_is_waiting: bool) -> Received {
+        if self.response == Response::Complete {
+            Received::Disconnect
+        } else if self.body_ended && !self.end_received {
+            self.end_received = true;
+            Received::Request { more_body: false }
+        } else if self.client != Client::Present {
+            Received::Disconnect
+        } else if body_is_waiting {
+            Received::Request { more_body: true }
+        } else {
+            Received::Wait
+        }
+    }
+
+    /// The application sends `http.response.start`.
+    ///
+    /// # Errors
+    /// Not now.
+    pub fn start(&mut self) -> Result<Sent, ApplicationError> {
+        match self.response {
+            _ if self.is_disconnected() => Ok(Sent::Ignored),
+            Response::Awaited => {
+                self.response = Response::Started;
+                Ok(Sent::Submit)
+            }
+            Response::Started => Err(ApplicationError::ExpectedBody),
+            Response::Complete => Err(ApplicationError::AfterComplete),
+        }
+    }
+
+    /// The application sends `http.response.body`.
+    ///
+    /// # Errors
+    /// Not now.
+    pub fn body(&mut self, more: bool) -> Result<Sent, ApplicationError> {
+        match self.response {
+            _ if self.is_disconnected() => Ok(Sent::Ignored),
+            Response::Awaited => Err(ApplicationError::ExpectedStart),
+            Response::Started => {
+                if !more {
+                    self.response = Response::Complete;
+                }
+                Ok(Sent::Submit)
+            }
+            Response::Complete => Err(ApplicationError::AfterComplete),
+        }
+    }
+
+    /// The error for a message of another type.
+    #[must_use]
+    pub fn unexpected(&self) -> ApplicationError {
+        match self.response {
+            Response::Awaited => ApplicationError::ExpectedStart,
+            Response::Started => ApplicationError::ExpectedBody,
+            Response::Complete => ApplicationError::AfterComplete,
+        }
+    }
+
+    /// The application has ended.
+    #[must_use]
+    pub fn conclude(&self, ended: Ended) -> Conclusion {
+        let log = match ended {
+            Ended::Raised => None,
+            Ended::ReturnedValue => Some("ASGI callable should return None, but returned"),
+            Ended::Returned if self.response == Response::Awaited => {
+                Some("ASGI callable returned without starting response.")
+            }
+            Ended::Returned => Some("ASGI callable returned without completing response."),
+        };
+        match (self.response, ended) {
+            (_, Ended::ReturnedValue) => Conclusion::Abort { log },
+            _ if self.is_disconnected() => Conclusion::Nothing,
+            (Response::Complete, Ended::Returned) => Conclusion::Nothing,
+            (Response::Awaited, _) => Conclusion::Answer500 { log },
+            (Response::Started | Response::Complete, _) => Conclusion::Abort { log },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivers_a_whole_body_after_disconnect() {
+        let mut exchange = Exchange::new();
+        exchange.end_body();
+        exchange.disconnect();
+        assert_eq!(exchange.receive(true), Received::Request { more_body: false });
+        assert_eq!(exchange.receive(false), Received::Disconnect);
+    }
+
+    #[test]
+    fn never_ends_a_truncated_body() {
+        let mut exchange = Exchange::new();
+        assert_eq!(exchange.receive(true), Received::Request { more_body: true });
+        assert_eq!(exchange.receive(false), Received::Wait);
+        exchange.disconnect();
+        assert_eq!(exchange.receive(false), Received::Disconnect);
+    }
+
+    #[test]
+    fn ignores_messages_after_disconnect() {
+        let mut exchange = Exchange::new();
+        exchange.disconnect();
+        assert_eq!(exchange.body(true), Ok(Sent::Ignored));
+        assert_eq!(exchange.conclude(Ended::Returned), Conclusion::Nothing);
+    }
+
+    #[test]
+    fn keeps_messages_in_order() {
+        let mut exchange = Exchange::new();
+        assert_eq!(exchange.body(false), Err(ApplicationError::ExpectedStart));
+        assert_eq!(exchange.start(), Ok(Sent::Submit));
+        assert_eq!(exchange.start(), Err(ApplicationError::ExpectedBody));
+        assert_eq!(exchange.body(false), Ok(Sent::Submit));
+        assert_eq!(exchange.body(false), Err(ApplicationError::AfterComplete));
+        assert_eq!(exchange.receive(false), Received::Disconnect);
+    }
+
+    #[test]
+    fn answers_500_only_before_the_start() {
+        let mut exchange = Exchange::new();
+        assert_eq!(exchange.conclude(Ended::Raised), Conclusion::Answer500 { log: None });
+        exchange.start().unwrap();
+        assert_eq!(exchange.conclude(Ended::Raised), Conclusion::Abort { log: None });
+    }
+}

@@ -1,0 +1,63 @@
+//! When a slow peer is given up: one clock per connection, which single bytes do not reset.
+
+use std::time::Instant;
+
+use crate::limits::Limits;
+
+/// What the connection waits for, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// Nothing is expected of the peer.
+    None,
+    /// The first byte of the next head.
+    KeepAlive { until: Instant },
+    /// The rest of a head. Runs from its first byte, or from accept.
+    RequestHeader { until: Instant },
+    /// A body: so many bytes within this window.
+    RequestBody { until: Instant, received: u64 },
+}
+
+/// What to do with a peer that was too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Not yet: there is a new deadline.
+    NotYet,
+    /// Close without a word (RFC 9112, 9.5).
+    Close,
+    /// Answer 408 if no response has started, then close.
+    RequestTimeout(&'static str),
+}
+
+impl Deadline {
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::KeepAlive { until }
+            | Self::RequestHeader { until }
+            | Self::RequestBody { until, .. } => Some(*until),
+        }
+    }
+
+    #[must_use]
+    pub fn keep_alive(now: Instant, limits: &Limits) -> Self {
+        Self::KeepAlive { until: now + limits.keep_alive_timeout }
+    }
+
+    #[must_use]
+    pub fn request_header(now: Instant, limits: &Limits) -> Self {
+        Self::RequestHeader { until: now + limits.request_header_timeout }
+    }
+
+    #[must_use]
+    pub fn request_body(now: Instant, limits: &Limits) -> Self {
+        Self::RequestBody { until: now + limits.request_body_timeout, received: 0 }
+    }
+
+    /// Counts body bytes towards the present window.
+    pub fn count(&mut self, bytes: usize) {
+        if let Self::RequestBody { received, .. } = self {
+            *received += bytes as u64;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The vocabulary between a protocol version and the streams above it.
+//!
+//! HTTP/1.1 (and HTTP/2 later) translates bytes into `Inbound` and `Outbound` into bytes; nothing
+//! above knows which one it was.
+
+/// Received bytes and how many of them have been understood.
+#[derive(Debug)]
+pub struct Input<'i> {
+    bytes: &'i [u8],
+    consumed: usize,
+}
+
+impl<'i> Input<'i> {
+    #[must_use]
+    pub fn new(bytes: &'i [u8]) -> Self {
+        Self { bytes, consumed: 0 }
+    }
+
+    /// What is still to be understood.
+    #[must_use]
+    pub fn rest(&self) -> &'i [u8] {
+        &self.bytes[self.consumed..]
+    }
+
+    /// How far it has been understood.
+    #[must_use]
+    pub fn consumed(&self) -> usize {
+        self.consumed
+    }
+
+    /// Takes `count` bytes, at most all that are left.
+    pub fn take(&mut self, count: usize) -> &'i [u8] {
+        let taken = &self.rest()[..count.min(self.bytes.len() - self.consumed)];
+        self.consumed += taken.len();
+        taken
+    }
+}
+
+/// What a peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inbound<'i> {
+    /// A head is complete; it is in the `RequestHead` that was passed along, as ranges of these
+    /// bytes.
+    Head(&'i [u8]),
+    /// A piece of the body.
+    Body(&'i [u8]),
+    /// The request is whole.
+    End,
+}
+
+/// What an application answers.
+#[derive(Debug)]
+pub enum Outbound<'a> {
+    /// Status (200 to 999) and header fields in their order.
+    Start { status: u16, headers: &'a [(&'a [u8], &'a [u8])] },
+    /// A piece of the body; the last one without `more`.
+    Body { data: &'a [u8], more: bool },
+}
+
+/// Where a protocol puts the bytes to send.
+pub trait Transmit {
+    /// The buffer for heads and framing.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// Body bytes, to follow what is in the buffer; large ones may bypass it.
+    fn payload(&mut self, data: &[u8]);
+}
+
+impl Transmit for Vec<u8> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self
+    }
+
+    fn payload(&mut self, data: &[u8]) {
+        self.extend_from_slice(data);
+    }
+}

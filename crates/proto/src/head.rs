@@ -1,0 +1,102 @@
+//! A request's head as ranges of the bytes it was read from, so that reading one allocates nothing.
+//!
+//! One `RequestHead` is reused for all requests of a server.
+
+use std::ops::Range;
+
+/// A range of the head's bytes. Heads are bounded well below 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    #[must_use]
+    pub fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && u32::try_from(end).is_ok());
+        #[allow(clippy::cast_possible_truncation, reason = "heads are bounded by the limits")]
+        let span = Self { start: start as u32, end: end as u32 };
+        span
+    }
+
+    #[must_use]
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The bytes of `source` that this stands for.
+    #[must_use]
+    pub fn of(self, source: &[u8]) -> &[u8] {
+        &source[self.range()]
+    }
+}
+
+/// HTTP/1.x versions (RFC 9112, 2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+}
+
+/// Methods that framing or interning cares about; the others keep their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Patch,
+    Connect,
+    Other(Span),
+}
+
+/// A field line. `name` is as received, not yet in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: Span,
+    pub value: Span,
+}
+
+/// How a request's body ends (RFC 9112, 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    #[default]
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// What one request says before its body.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    pub method: Method,
+    pub version: Version,
+    /// From the path's first byte to before `?`; empty for an absolute form without one.
+    pub path: Span,
+    /// After `?`; empty without one.
+    pub query: Span,
+    pub fields: Vec<Field>,
+    pub framing: Framing,
+    /// The peer wants the connection to go on.
+    pub persistent: bool,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+    /// `Connection: upgrade` with an `Upgrade` field.
+    pub upgrade: Option<Span>,
+    /// An `X-Forwarded-For` or `X-Forwarded-Proto` field is there.
+    pub forwarded: bool,
+}
+
+impl RequestHead {
+    /// Makes it ready for the next request, keeping its memory.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = Self { fields, ..Self::default() };
+    }
+}

@@ -1,0 +1,41 @@
+//! The header lines that every response carries: `date`, then `server` and what the operator set.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The block of default header lines, rendered again when the second changes.
+#[derive(Debug)]
+pub struct DefaultHeaders {
+    fixed: Vec<u8>,
+    with_date: bool,
+    rendered: Vec<u8>,
+    second: u64,
+}
+
+impl DefaultHeaders {
+    /// `fixed` holds whole lines, each with its CRLF, already checked.
+    #[must_use]
+    pub fn new(fixed: Vec<u8>, with_date: bool) -> Self {
+        let rendered = fixed.clone();
+        Self { fixed, with_date, rendered, second: 0 }
+    }
+
+    /// Brings `date` to `now` (RFC 9110, 6.6.1).
+    pub fn refresh(&mut self, now: SystemTime) {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        if !self.with_date || second == self.second {
+            return;
+        }
+        self.second = second;
+        self.rendered.clear();
+        self.rendered.extend_from_slice(b"date: ");
+        self.rendered.extend_from_slice(httpdate::fmt_http_date(now).as_bytes());
+        self.rendered.extend_from_slice(b"\r\n");
+        self.rendered.extend_from_slice(&self.fixed);
+    }
+
+    /// The lines as of the last refresh.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.rendered
+    }
+}

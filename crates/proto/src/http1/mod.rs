@@ -1,0 +1,14 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9112), strict: what could be read in two ways is refused.
+//!
+//! `state` holds the connection and all its transitions; the others are the grammar it calls.
+
+mod body;
+mod date;
+mod request;
+mod response;
+mod state;
+mod syntax;
+
+pub use date::DefaultHeaders;
+pub use response::write_field_line;
+pub use state::{Connection, Next};

@@ -1,0 +1,273 @@
+//! Writes a response's head and frames its body (RFC 9112, 4, 6 and 7).
+//!
+//! The head stays open until the first body message or a flush, because only then is it known
+//! whether the length can be told. Header lines are lower case and in the application's order.
+
+use crate::error::ApplicationError;
+use crate::event::Transmit;
+use crate::http1::syntax;
+
+/// What the application's header fields said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    pub content_length: Option<u64>,
+    /// A `connection` field with `close` has been written.
+    pub closes: bool,
+}
+
+/// How the body of an answered request is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyWriter {
+    /// HEAD: whatever the application sends is dropped.
+    Dropped,
+    /// 204 and 304 (RFC 9110, 15.3.5 and 15.4.5): it may send nothing.
+    Forbidden,
+    Length {
+        remaining: u64,
+    },
+    Chunked,
+    UntilClose,
+}
+
+/// Writes status line, default lines and the application's fields; leaves the head open.
+pub fn open_head(
+    status: u16,
+    defaults: &[u8],
+    headers: &[(&[u8], &[u8])],
+    out: &mut Vec<u8>,
+) -> Result<Declared, ApplicationError> {
+    if !(200..=999).contains(&status) {
+        return Err(ApplicationError::InvalidStatus);
+    }
+    let start = out.len();
+    status_line(status, out);
+    out.extend_from_slice(defaults);
+    let mut declared = Declared::default();
+    for (name, value) in headers {
+        if let Err(error) = header_line(status, name, value, &mut declared, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    Ok(declared)
+}
+
+/// Ends the head with the fields that frame the body.
+pub fn close_head(framing: BodyWriter, length_declared: bool, closes: bool, out: &mut Vec<u8>) {
+    if closes {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    match framing {
+        BodyWriter::Length { remaining } if !length_declared => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(remaining).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        BodyWriter::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the whole answer to a refused request, as Uvicorn words it.
+pub fn refusal(status: u16, defaults: &[u8], out: &mut Vec<u8>) {
+    let body = match status {
+        400 => "Invalid HTTP request received.",
+        _ => reason_phrase(status),
+    };
+    status_line(status, out);
+    out.extend_from_slice(defaults);
+    out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+    out.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
+    out.extend_from_slice(body.as_bytes());
+}
+
+impl BodyWriter {
+    /// Frames one piece. Nothing is written when the application breaks its own declaration.
+    pub fn write(
+        &mut self,
+        data: &[u8],
+        more: bool,
+        out: &mut impl Transmit,
+    ) -> Result<(), ApplicationError> {
+        match self {
+            Self::Dropped => {}
+            Self::Forbidden if !data.is_empty() => return Err(ApplicationError::BodyTooLong),
+            Self::Forbidden => {}
+            Self::UntilClose => out.payload(data),
+            Self::Length { remaining } => {
+                let rest = remaining.checked_sub(data.len() as u64);
+                *remaining = rest.ok_or(ApplicationError::BodyTooLong)?;
+                if !more && *remaining > 0 {
+                    return Err(ApplicationError::BodyTooShort);
+                }
+                out.payload(data);
+            }
+            Self::Chunked => {
+                if !data.is_empty() {
+                    chunk_size(data.len(), out.buffer());
+                    out.payload(data);
+                    out.buffer().extend_from_slice(b"\r\n");
+                }
+                if !more {
+                    out.buffer().extend_from_slice(b"0\r\n\r\n");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunk_size(size: usize, out: &mut Vec<u8>) {
+    let mut digits = [0; 16];
+    let mut start = digits.len();
+    let mut rest = size;
+    while rest > 0 {
+        start -= 1;
+        digits[start] = b"0123456789abcdef"[rest & 15];
+        rest >>= 4;
+    }
+    out.extend_from_slice(&digits[start..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A status without a reason phrase of its own keeps the space before it (RFC 9112, 4).
+fn status_line(status: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one line, its name in lower case.
+pub fn write_field_line(
+    name: &[u8],
+    value: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ApplicationError> {
+    let start = out.len();
+    if !syntax::is_field_value(value) {
+        return Err(ApplicationError::InvalidHeaderValue);
+    }
+    out.extend(name.iter().map(|&byte| syntax::TOKEN_LOWER[usize::from(byte)]));
+    let lower = &out[start..];
+    if lower.is_empty() || memchr::memchr(0, lower).is_some() {
+        out.truncate(start);
+        return Err(ApplicationError::InvalidHeaderName);
+    }
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn header_line(
+    status: u16,
+    name: &[u8],
+    value: &[u8],
+    declared: &mut Declared,
+    out: &mut Vec<u8>,
+) -> Result<(), ApplicationError> {
+    let start = out.len();
+    write_field_line(name, value, out)?;
+    let keep = match &out[start..start + name.len()] {
+        b"content-length" => content_length(status, value, declared)?,
+        // Ours to write: it depends on what the client understands.
+        b"transfer-encoding" if syntax::trim(value).eq_ignore_ascii_case(b"chunked") => false,
+        b"transfer-encoding" => return Err(ApplicationError::InvalidHeaderValue),
+        b"connection" => {
+            let mut members = syntax::list_members(value);
+            declared.closes |= members.any(|member| member.eq_ignore_ascii_case(b"close"));
+            // Whether the connection is kept is ours to say.
+            !syntax::trim(value).eq_ignore_ascii_case(b"keep-alive")
+        }
+        _ => true,
+    };
+    if !keep {
+        out.truncate(start);
+    }
+    Ok(())
+}
+
+/// Notes a declared length; says whether the field is to be written.
+fn content_length(
+    status: u16,
+    value: &[u8],
+    declared: &mut Declared,
+) -> Result<bool, ApplicationError> {
+    let length = syntax::decimal(syntax::trim(value));
+    let length = length.ok_or(ApplicationError::InvalidContentLength)?;
+    match declared.content_length.replace(length) {
+        // RFC 9110, 8.6: not in a 204.
+        None => Ok(status != 204),
+        Some(earlier) if earlier == length => Ok(false),
+        Some(_) => Err(ApplicationError::InvalidContentLength),
+    }
+}
+
+/// The phrases of Python's `http.HTTPStatus`.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Requested Range Not Satisfiable",
+        417 => "Expectation Failed",
+        418 => "I'm a Teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Entity",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        510 => "Not Extended",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}

@@ -1,0 +1,57 @@
+//! Every bound that a peer can run into, in one place, with the reason for its default.
+
+use std::time::Duration;
+
+/// The bounds of one server. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest request line. As long as the header block: long query strings are common.
+    pub request_line_bytes_max: usize,
+    /// Longest header block, all field lines together. Uvicorn's h11 allows 64 KiB as well.
+    pub header_bytes_max: usize,
+    /// Most field lines in a head. Browsers behind two proxies send about 40.
+    pub headers_max: usize,
+    /// Longest chunk-size line including its extensions, which nobody uses honestly.
+    pub chunk_line_bytes_max: usize,
+    /// All chunk extensions of one body together: else one byte of data can cost a line each.
+    pub chunk_extension_bytes_max: usize,
+    /// Longest trailer section. Trailers are checked and dropped.
+    pub trailer_bytes_max: usize,
+    /// The rest of a request body that is read and dropped to keep a connection alive after the
+    /// application answered without reading it. More than this costs less as a new connection.
+    pub drain_bytes_max: u64,
+    /// From the first byte of a head (or from accept) to its end.
+    pub request_header_timeout: Duration,
+    /// The window in which a body must make progress while the application wants more of it.
+    pub request_body_timeout: Duration,
+    /// Bytes of a body that must come within one such window.
+    pub request_body_window_bytes_min: u64,
+    /// From the end of a response to the first byte of the next head.
+    pub keep_alive_timeout: Duration,
+}
+
+impl Limits {
+    /// Longest head: request line, header block, and the empty lines allowed before it.
+    #[must_use]
+    pub fn head_bytes_max(&self) -> usize {
+        self.request_line_bytes_max + self.header_bytes_max
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line_bytes_max: 64 * 1024,
+            header_bytes_max: 64 * 1024,
+            headers_max: 100,
+            chunk_line_bytes_max: 4 * 1024,
+            chunk_extension_bytes_max: 16 * 1024,
+            trailer_bytes_max: 16 * 1024,
+            drain_bytes_max: 64 * 1024,
+            request_header_timeout: Duration::from_secs(10),
+            request_body_timeout: Duration::from_secs(30),
+            request_body_window_bytes_min: 1024,
+            keep_alive_timeout: Duration::from_secs(5),
+        }
+    }
+}
