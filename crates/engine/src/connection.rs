@@ -78,6 +78,8 @@ pub struct Connection {
     /// Received and not yet understood.
     pub pending: Vec<u8>,
     outbox: Outbox,
+    /// `pending` has not been looked at since a response ended.
+    pub is_pending_fresh: bool,
     /// The request in progress.
     pub exchange: Option<Ref<Exchange>>,
     pub peer: Address,
@@ -108,6 +110,7 @@ impl Connection {
             transport,
             protocol,
             pending: Vec::new(),
+            is_pending_fresh: false,
             outbox: Outbox::default(),
             exchange: None,
             peer,
@@ -135,7 +138,9 @@ impl Connection {
             (Closing::No, Some(exchange)) if self.protocol.expects_body() => {
                 exchange.inbox_bytes() < READ_BYTES
             }
-            (Closing::No, _) => self.pending.len() < PIPELINE_BYTES_MAX,
+            (Closing::No, Some(_)) => self.pending.len() < PIPELINE_BYTES_MAX,
+            // A head, which has its own limits.
+            (Closing::No, None) => true,
         }
     }
 

@@ -13,7 +13,9 @@ use crate::asgi::awaitable;
 use crate::asgi::exchange::Application;
 use crate::asgi::message::MessageMaker;
 use crate::asgi::scope::ScopeMaker;
-use crate::asgi::task::TaskMaker;
+use crate::asgi::task::{Asyncio, TaskMaker};
+use crate::ffi::call::keyword_names;
+use crate::ffi::capture::Capture;
 use crate::ffi::error::Raised;
 use crate::ffi::fd;
 use crate::ffi::object::Object;
@@ -87,6 +89,8 @@ impl Engine {
         let method =
             |name: &str| event_loop.getattr(name).map(|method| Object::from_bound(&method));
         let functions = EventLoop {
+            context: Object::from_bound(&py.import("contextvars")?.call_method0("copy_context")?),
+            context_keyword: keyword_names(&["context"]).map_err(raised)?,
             call_soon: method("call_soon")?,
             call_later: method("call_later")?,
             create_future: method("create_future")?,
@@ -103,7 +107,7 @@ impl Engine {
     }
 
     fn fileno(&self) -> PyResult<i32> {
-        Ok(self.worker()?.descriptor())
+        Ok(self.worker()?.descriptor()?)
     }
 
     fn on_ready(&self, py: Python<'_>) -> PyResult<()> {
@@ -178,17 +182,23 @@ fn callback(
 
 fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
     let py = event_loop.py();
-    let task_type = py.import("asyncio")?.getattr("Task")?;
-    let is_eager = py.version_info() >= (3, 12);
-    let own = Object::from_bound;
-    TaskMaker::new(
-        own(&task_type),
-        own(event_loop),
-        own(&event_loop.getattr("create_task")?),
-        own(&event_loop.getattr("get_task_factory")?),
-        is_eager,
-    )
-    .map_err(|raised| raised.into_error(py))
+    let own = |object: Bound<'_, PyAny>| Object::from_bound(&object);
+    let raised = |raised: Raised| raised.into_error(py);
+    let call_soon = own(event_loop.getattr("call_soon")?);
+    let capture = if py.version_info() >= (3, 12) {
+        None
+    } else {
+        let attributes = own(event_loop.getattr("__dict__")?);
+        Some(Capture::new(attributes, call_soon).map_err(raised)?)
+    };
+    TaskMaker::new(Asyncio {
+        task_type: own(py.import("asyncio")?.getattr("Task")?),
+        event_loop: Object::from_bound(event_loop),
+        create_task: own(event_loop.getattr("create_task")?),
+        task_factory: own(event_loop.getattr("get_task_factory")?),
+        capture,
+    })
+    .map_err(raised)
 }
 
 fn duration(name: &str, seconds: f64) -> PyResult<Duration> {

@@ -38,6 +38,9 @@ pub trait Streams {
     /// The application waits for the body: lets the client send it, and reads what has come.
     fn want_body(&self, id: ConnectionId);
 
+    /// The application has taken a part of the body and is likely to take the rest.
+    fn body_taken(&self, id: ConnectionId);
+
     /// The response cannot be completed: the connection ends where it is.
     fn abort(&self, id: ConnectionId);
 

@@ -34,6 +34,8 @@ pub struct Transport {
     registration: Registration,
     /// There may be something to read.
     pub readable: bool,
+    /// The end has been told of and comes after what is still to be read.
+    pub end_is_near: bool,
     /// The peer has ended its side.
     pub ended: bool,
     /// Nothing can be sent any more.
@@ -54,6 +56,7 @@ impl Transport {
             socket,
             registration: Registration::None,
             readable: true,
+            end_is_near: false,
             ended: false,
             broken: false,
             blocked: false,
@@ -69,9 +72,8 @@ impl Transport {
                     return Received::End;
                 }
                 Ok((count, _)) => {
-                    // A short read empties a stream socket (epoll(7)); an end that has come along
-                    // is told by an event of its own.
-                    self.readable = count == buffer.len();
+                    // A short read empties a stream socket (epoll(7)), but for its end.
+                    self.readable = count == buffer.len() || self.end_is_near;
                     return Received::Bytes(count);
                 }
                 Err(Errno::INTR) => {}

@@ -17,6 +17,8 @@ use crate::ffi::object::Object;
 enum Wait {
     /// The next message.
     Message,
+    /// The same after a turn for the others: it is `http.disconnect` and has been told before.
+    MessageAgain,
     /// Room to send.
     Room,
     /// A turn for the others.
@@ -59,7 +61,8 @@ impl Native for Waiter {
 
 impl Waiter {
     pub fn for_message(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
-        Self::new(exchange, Wait::Message)
+        let was_told = exchange.was_told_of_disconnect();
+        Self::new(exchange, if was_told { Wait::MessageAgain } else { Wait::Message })
     }
 
     pub fn for_room(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
@@ -104,10 +107,18 @@ impl Resumable for Waiter {
                     this.wait.set(Wait::Nothing);
                     Ok(Step::Returned(message))
                 }
+                None if this.future.borrow().is_some() => {
+                    this.wait.set(Wait::Nothing);
+                    this.exchange.empty_message().map(Step::Returned)
+                }
                 None => this.suspend(this.exchange.new_receiver()?),
             },
             Wait::Room if this.exchange.must_wait_for_room() => {
                 this.suspend(this.exchange.new_sender()?)
+            }
+            Wait::MessageAgain => {
+                this.wait.set(Wait::Message);
+                Ok(Step::Yielded(Object::none()))
             }
             Wait::Turn => {
                 this.wait.set(Wait::Nothing);

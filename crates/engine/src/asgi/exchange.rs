@@ -95,6 +95,8 @@ pub struct Exchange {
     /// For the access log; released when the response starts.
     scope: RefCell<Option<Object>>,
     in_step: Cell<bool>,
+    /// `http.disconnect` has been received.
+    was_told_of_disconnect: Cell<bool>,
     /// Bytes sent or received since the coroutine last gave way.
     uninterrupted_bytes: Cell<usize>,
 }
@@ -155,6 +157,7 @@ impl Exchange {
             senders: RefCell::new(Vec::new()),
             scope: RefCell::new(logged),
             in_step: Cell::new(false),
+            was_told_of_disconnect: Cell::new(false),
             uninterrupted_bytes: Cell::new(0),
         })
     }
@@ -231,8 +234,14 @@ impl Exchange {
         loop {
             let has_body = !self.inbox.borrow().is_empty();
             match self.change(|state| state.receive(has_body)) {
-                Received::Disconnect => return self.application.messages.disconnect().map(Some),
+                Received::Disconnect => {
+                    self.was_told_of_disconnect.set(true);
+                    return self.application.messages.disconnect().map(Some);
+                }
                 Received::Request { more_body } => {
+                    if more_body {
+                        self.streams.body_taken(self.connection);
+                    }
                     let body = self.inbox.borrow_mut().take()?;
                     let message = self.application.messages.request(body.as_ref(), more_body)?;
                     return Ok(Some(message));
@@ -244,6 +253,16 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// An application that goes on asking would never let the others have a turn.
+    pub fn was_told_of_disconnect(&self) -> bool {
+        self.was_told_of_disconnect.get()
+    }
+
+    /// The message for a waiter whose message another one took.
+    pub fn empty_message(&self) -> Result<Object, Raised> {
+        self.application.messages.request(None, self.state.get().more_body())
     }
 
     /// A future to wait on for the next message.

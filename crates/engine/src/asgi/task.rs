@@ -1,72 +1,77 @@
-//! Runs coroutines as real tasks of the running loop.
+//! Runs coroutines as real tasks of the running loop, up to their first suspension at once.
 //!
 //! `asyncio.current_task()`, `asyncio.timeout`, cancel scopes and context variables only work in a
-//! task that asyncio knows. From 3.12 on a task can start at once (`eager_start`), which saves a
-//! trip through the loop.
+//! task that asyncio knows. Most requests never suspend, so that a trip through the loop before the
+//! first step would be most of their cost: from 3.12 on tasks can start eagerly, before that the
+//! step is taken away from the loop.
 
 use std::cell::Cell;
 
 use crate::ffi::call::{call, call_keywords, keyword_names};
+use crate::ffi::capture::Capture;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
+/// What the maker needs of asyncio.
+pub struct Asyncio {
+    /// `asyncio.Task`.
+    pub task_type: Object,
+    pub event_loop: Object,
+    /// The loop's methods.
+    pub create_task: Object,
+    pub task_factory: Object,
+    /// For versions without eager tasks.
+    pub capture: Option<Capture>,
+}
+
 /// Makes tasks.
 pub struct TaskMaker {
-    task_type: Object,
-    event_loop: Object,
+    asyncio: Asyncio,
     keyword_names: Object,
-    /// What the keywords after `loop` say, by version.
+    /// What the keyword after `loop` says, by version.
     keyword_value: Object,
-    create_task: Object,
-    task_factory: Object,
     /// The application has set a task factory: the loop makes the tasks.
     has_factory: Cell<bool>,
 }
 
 impl TaskMaker {
-    /// `task_type` is `asyncio.Task`; `create_task` and `task_factory` are the loop's methods
-    /// `create_task` and `get_task_factory`.
-    pub fn new(
-        task_type: Object,
-        event_loop: Object,
-        create_task: Object,
-        task_factory: Object,
-        eager: bool,
-    ) -> Result<Self, Raised> {
-        // Without a name, 3.11 formats a number into one.
-        let (keyword, keyword_value) = if eager {
-            ("eager_start", Object::boolean(true))
-        } else {
-            ("name", text::ascii(b"pronghorn-request")?)
+    pub fn new(asyncio: Asyncio) -> Result<Self, Raised> {
+        let (keyword, keyword_value) = match asyncio.capture {
+            None => ("eager_start", Object::boolean(true)),
+            // Without a name, these versions format a number into one.
+            Some(_) => ("name", text::ascii(b"pronghorn-request")?),
         };
-        Ok(Self {
-            task_type,
-            event_loop,
-            keyword_names: keyword_names(&["loop", keyword])?,
-            keyword_value,
-            create_task,
-            task_factory,
-            has_factory: Cell::new(false),
-        })
+        let keyword_names = keyword_names(&["loop", keyword])?;
+        Ok(Self { asyncio, keyword_names, keyword_value, has_factory: Cell::new(false) })
     }
 
     /// Looks whether the application has set a task factory meanwhile.
     pub fn refresh(&self) -> Result<(), Raised> {
-        self.has_factory.set(!call(&self.task_factory, &[])?.is_none());
+        self.has_factory.set(!call(&self.asyncio.task_factory, &[])?.is_none());
         Ok(())
     }
 
-    /// A task that runs `coroutine`, which may have made its first step when this returns.
+    /// A task that runs `coroutine`, which has made its first step when this returns unless the
+    /// application has a task factory. Not to be called from inside a task.
     pub fn spawn(&self, coroutine: &Object) -> Result<Object, Raised> {
         if self.has_factory.get() {
-            return call(&self.create_task, &[coroutine]);
+            return call(&self.asyncio.create_task, &[coroutine]);
         }
-        call_keywords(
-            &self.task_type,
-            coroutine,
-            &self.keyword_names,
-            &[&self.event_loop, &self.keyword_value],
-        )
+        let make = || {
+            let keywords = [&self.asyncio.event_loop, &self.keyword_value];
+            call_keywords(&self.asyncio.task_type, &[coroutine], &self.keyword_names, &keywords)
+        };
+        match &self.asyncio.capture {
+            Some(capture) => capture.run_at_once(make),
+            None => make(),
+        }
+    }
+
+    /// Leaves the loop as it was.
+    pub fn close(&self) {
+        if let Some(capture) = &self.asyncio.capture {
+            capture.remove();
+        }
     }
 }

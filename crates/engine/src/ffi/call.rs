@@ -23,24 +23,23 @@ pub fn call(callable: &Object, arguments: &[&Object]) -> Result<Object, Raised> 
     }
 }
 
-/// `callable(first, **keywords)` with `keywords` named by the tuple `names`.
+/// `callable(*arguments, **keywords)` with `values` named by the tuple `names`, up to six in all.
 pub fn call_keywords(
     callable: &Object,
-    first: &Object,
+    arguments: &[&Object],
     names: &Object,
     values: &[&Object],
 ) -> Result<Object, Raised> {
     let mut pointers = [std::ptr::null_mut(); 6];
-    pointers[0] = first.as_ptr();
-    for (slot, value) in pointers[1..].iter_mut().zip(values) {
+    for (slot, value) in pointers.iter_mut().zip(arguments.iter().chain(values)) {
         *slot = value.as_ptr();
     }
-    // SAFETY: one positional and `values.len()` keyword arguments, as many as `names` has.
+    // SAFETY: positional arguments, then as many others as `names` has names.
     unsafe {
         Object::from_new(ffi::PyObject_Vectorcall(
             callable.as_ptr(),
             pointers.as_ptr(),
-            1,
+            arguments.len(),
             names.as_ptr(),
         ))
     }

@@ -1,5 +1,8 @@
 //! `dict`, `list`, `tuple` and `int`, as far as messages and scopes need them.
 
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
 use pyo3::ffi;
 
 use crate::ffi::error::Raised;
@@ -112,70 +115,67 @@ pub fn is_true(object: &Object) -> Result<bool, Raised> {
 /// The items of a list or tuple, as borrowed from it; `None` for anything else.
 ///
 /// The items are valid while nothing can change a list, that is while no Python code runs.
-pub fn items(sequence: &Object) -> Option<impl Iterator<Item = &Borrowed>> {
-    // SAFETY: `PySequence_Fast_ITEMS` of a list or tuple gives `size` live objects, and `Borrowed`
-    // has the layout of a pointer to one.
-    unsafe {
-        let pointer = sequence.as_ptr();
-        if ffi::PyList_Check(pointer) == 0 && ffi::PyTuple_Check(pointer) == 0 {
-            return None;
-        }
-        let size = ffi::PySequence_Size(pointer).cast_unsigned();
-        let is_list = ffi::PyList_Check(pointer) != 0;
-        Some((0..size).map(move |index| {
-            let index = index.cast_signed();
-            let item = if is_list {
-                ffi::PyList_GET_ITEM(pointer, index)
-            } else {
-                ffi::PyTuple_GET_ITEM(pointer, index)
-            };
-            Borrowed::at(item)
-        }))
-    }
+pub fn items(sequence: &Object) -> Option<impl Iterator<Item = Borrowed<'_>>> {
+    Borrowed::of(sequence).items()
 }
 
 /// A borrowed object: what it is borrowed from keeps it alive.
-#[repr(transparent)]
-pub struct Borrowed(ffi::PyObject);
+#[derive(Clone, Copy)]
+pub struct Borrowed<'a>(NonNull<ffi::PyObject>, PhantomData<&'a Object>);
 
-impl Borrowed {
-    /// # Safety
-    /// `pointer` points to an object that lives for `'a`.
-    unsafe fn at<'a>(pointer: *mut ffi::PyObject) -> &'a Self {
-        // SAFETY: by the contract; the layouts are the same.
-        unsafe { &*pointer.cast::<Self>() }
+impl<'a> Borrowed<'a> {
+    fn of(object: &'a Object) -> Self {
+        // SAFETY: a live object is not null.
+        unsafe { Self::at(object.as_ptr()) }
     }
 
-    fn as_ptr(&self) -> *mut ffi::PyObject {
-        std::ptr::from_ref(self).cast_mut().cast()
+    /// # Safety
+    /// `pointer` points to an object that lives for `'a`.
+    unsafe fn at(pointer: *mut ffi::PyObject) -> Self {
+        // SAFETY: by the contract.
+        Self(unsafe { NonNull::new_unchecked(pointer) }, PhantomData)
+    }
+
+    fn to_owned(self) -> Object {
+        // SAFETY: live for `'a`.
+        unsafe { Object::from_borrowed(self.0.as_ptr()) }
+    }
+
+    fn items(self) -> Option<impl Iterator<Item = Self>> {
+        let pointer = self.0.as_ptr();
+        // SAFETY: the type is checked; an index below the size gives a live object.
+        unsafe {
+            let is_list = ffi::PyList_Check(pointer) != 0;
+            if !is_list && ffi::PyTuple_Check(pointer) == 0 {
+                return None;
+            }
+            let size = ffi::Py_SIZE(pointer);
+            Some((0..size).map(move |index| {
+                Self::at(if is_list {
+                    ffi::PyList_GET_ITEM(pointer, index)
+                } else {
+                    ffi::PyTuple_GET_ITEM(pointer, index)
+                })
+            }))
+        }
     }
 
     /// The two items of a pair that is a list or tuple.
-    pub fn as_pair(&self) -> Option<(&Self, &Self)> {
-        let pointer = self.as_ptr();
-        // SAFETY: the size is checked; the pair keeps its items alive (see `items`).
-        unsafe {
-            if ffi::PyTuple_Check(pointer) != 0 && ffi::PyTuple_GET_SIZE(pointer) == 2 {
-                let first = Self::at(ffi::PyTuple_GET_ITEM(pointer, 0));
-                return Some((first, Self::at(ffi::PyTuple_GET_ITEM(pointer, 1))));
-            }
-            if ffi::PyList_Check(pointer) != 0 && ffi::PyList_GET_SIZE(pointer) == 2 {
-                let first = Self::at(ffi::PyList_GET_ITEM(pointer, 0));
-                return Some((first, Self::at(ffi::PyList_GET_ITEM(pointer, 1))));
-            }
-        }
-        None
+    pub fn as_pair(self) -> Option<(Self, Self)> {
+        let mut items = self.items()?;
+        let pair = (items.next()?, items.next()?);
+        items.next().is_none().then_some(pair)
     }
 
     /// The content of a `bytes`.
-    pub fn as_bytes(&self) -> Option<&[u8]> {
-        // SAFETY: a `bytes` is immutable and outlives the borrow.
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        // SAFETY: a `bytes` is immutable and lives for `'a`.
         unsafe {
-            if ffi::PyBytes_Check(self.as_ptr()) == 0 {
+            if ffi::PyBytes_Check(self.0.as_ptr()) == 0 {
                 return None;
             }
-            let data = ffi::PyBytes_AS_STRING(self.as_ptr()).cast::<u8>();
-            let size = ffi::Py_SIZE(self.as_ptr()).cast_unsigned();
+            let data = ffi::PyBytes_AS_STRING(self.0.as_ptr()).cast::<u8>();
+            let size = ffi::Py_SIZE(self.0.as_ptr()).cast_unsigned();
             Some(std::slice::from_raw_parts(data, size))
         }
     }
@@ -209,6 +209,5 @@ fn sequence(iterable: &Object, message: &std::ffi::CStr) -> Result<Object, Raise
 
 fn list_copy(sequence: &Object) -> Result<Vec<Object>, Raised> {
     let items = items(sequence).ok_or_else(|| Raised::type_error("a list is required"))?;
-    // SAFETY: each is live while the sequence is, and nothing runs in between.
-    Ok(items.map(|item| unsafe { Object::from_borrowed(item.as_ptr()) }).collect())
+    Ok(items.map(Borrowed::to_owned).collect())
 }

@@ -20,6 +20,8 @@ pub mod call;
 pub mod native;
 /// Builtin functions bound to an instance of a native type.
 pub mod function;
+/// A task's first step, taken away from the loop.
+pub mod capture;
 /// Descriptors that Python owns.
 pub mod fd;
 /// State that belongs to one thread.

@@ -25,7 +25,7 @@ use std::time::{Instant, SystemTime};
 use pronghorn_proto::http1::DefaultHeaders;
 
 use crate::asgi::exchange::Application;
-use crate::ffi::call::{call, call_method};
+use crate::ffi::call::{call_keywords, call_method};
 use crate::ffi::containers::float;
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
@@ -37,9 +37,20 @@ use crate::worker::tables::{LISTENER_KEY, Tables};
 
 /// The running loop's functions that the worker needs.
 pub struct EventLoop {
+    /// The context in which everything is scheduled, so that no request inherits the variables of
+    /// the one during which the loop was told.
+    pub context: Object,
+    pub context_keyword: Object,
     pub call_soon: Object,
     pub call_later: Object,
     pub create_future: Object,
+}
+
+impl EventLoop {
+    /// `function(*arguments, context=context)`.
+    fn schedule(&self, function: &Object, arguments: &[&Object]) -> Result<Object, Raised> {
+        call_keywords(function, arguments, &self.context_keyword, &[&self.context])
+    }
 }
 
 /// The worker of one server. It lives on the loop's thread.
@@ -84,7 +95,7 @@ impl Worker {
         *self.callbacks.borrow_mut() = Some(callbacks);
     }
 
-    pub fn descriptor(&self) -> RawFd {
+    pub fn descriptor(&self) -> io::Result<RawFd> {
         self.tables.borrow().poller.descriptor()
     }
 
@@ -144,7 +155,7 @@ impl Worker {
     fn schedule_attend(&self) {
         let attend = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.attend.clone());
         if let Some(attend) = attend
-            && let Err(raised) = call(&self.event_loop.call_soon, &[&attend])
+            && let Err(raised) = self.event_loop.schedule(&self.event_loop.call_soon, &[&attend])
         {
             raised.report(Some(&attend));
         }
@@ -156,8 +167,9 @@ impl Worker {
         let on_timer = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.on_timer.clone());
         let Some(on_timer) = on_timer else { return };
         let delay = at.saturating_duration_since(Instant::now()).as_secs_f64();
-        let handle =
-            float(delay).and_then(|delay| call(&self.event_loop.call_later, &[&delay, &on_timer]));
+        let handle = float(delay).and_then(|delay| {
+            self.event_loop.schedule(&self.event_loop.call_later, &[&delay, &on_timer])
+        });
         match handle {
             Ok(handle) => {
                 let earlier = self.tables.borrow_mut().set_timer(at, handle);

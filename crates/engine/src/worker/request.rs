@@ -39,7 +39,8 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let Some(id) = tables.id_at(event.key) else { return };
             let Some(connection) = tables.connection(id) else { return };
-            connection.transport.readable |= event.readable;
+            connection.transport.readable |= event.readable || event.ended;
+            connection.transport.end_is_near |= event.ended;
             if event.writable {
                 connection.transport.unblock();
             }
@@ -54,8 +55,8 @@ impl Worker {
 
     /// Goes on with a connection: answers that wait go out, requests that wait begin.
     pub(super) fn attend_to(&self, id: ConnectionId, now: Instant) {
-        if self.settle(id, now, false) == Next::Request {
-            self.understand_pending(id, now);
+        if !self.understand_pending(id, now) {
+            self.settle(id, now, false);
         }
         self.read(id, now);
         self.rest(id, now);
@@ -95,16 +96,8 @@ impl Worker {
                 }
             }
         }
-        let mut tables = self.tables.borrow_mut();
         if let Some(buffer) = buffer {
-            tables.keep_buffer(buffer);
-        }
-        let has_more = tables
-            .connection(id)
-            .is_some_and(|connection| connection.transport.readable && connection.wants_input());
-        drop(tables);
-        if has_more && caller == Caller::Loop {
-            self.list(id);
+            self.tables.borrow_mut().keep_buffer(buffer);
         }
     }
 
@@ -120,44 +113,47 @@ impl Worker {
                 Some(std::mem::take(&mut connection.pending))
             }
         };
-        if self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller) {
+        self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller);
+        if caller == Caller::Loop {
             self.understand_pending(id, now);
         }
     }
 
-    /// Understands what was left over when a response had to come first.
-    fn understand_pending(&self, id: ConnectionId, now: Instant) {
+    /// Understands what was left over when a response had to come first. Says whether there was
+    /// anything.
+    fn understand_pending(&self, id: ConnectionId, now: Instant) -> bool {
+        let mut had_any = false;
         loop {
             let pending = {
                 let mut tables = self.tables.borrow_mut();
-                let Some(connection) = tables.connection(id) else { return };
+                let Some(connection) = tables.connection(id) else { return had_any };
+                if !std::mem::take(&mut connection.is_pending_fresh) {
+                    return had_any;
+                }
                 std::mem::take(&mut connection.pending)
             };
-            if pending.is_empty() || !self.understand(id, &pending, now, Caller::Loop) {
-                return;
-            }
+            had_any = true;
+            self.understand(id, &pending, now, Caller::Loop);
         }
     }
 
     /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
-    /// Says whether what is left should be looked at again.
-    fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) -> bool {
+    fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
         let mut input = Input::new(bytes);
         let (mut head, was_processing) = {
             let mut tables = self.tables.borrow_mut();
             let head = std::mem::take(&mut tables.head);
-            let Some(connection) = tables.connection(id) else { return false };
+            let Some(connection) = tables.connection(id) else { return };
             (head, std::mem::replace(&mut connection.is_processing, true))
         };
-        let next = self.events(id, &mut input, &mut head, now, caller);
+        self.events(id, &mut input, &mut head, now, caller);
         let mut tables = self.tables.borrow_mut();
         tables.head = head;
-        let Some(connection) = tables.connection(id) else { return false };
+        let Some(connection) = tables.connection(id) else { return };
         connection.is_processing = was_processing;
         if connection.closing == Closing::No {
             connection.pending.extend_from_slice(input.rest());
         }
-        next == Next::Request && input.rest().is_empty() && !connection.pending.is_empty()
     }
 
     fn events(
@@ -167,7 +163,7 @@ impl Worker {
         head: &mut RequestHead,
         now: Instant,
         caller: Caller,
-    ) -> Next {
+    ) {
         let mut unstarted = None;
         loop {
             match self.next_event(id, input, head, now) {
@@ -176,7 +172,7 @@ impl Worker {
                     Err(raised) => {
                         raised.report(None);
                         self.abort(id);
-                        return Next::Response;
+                        return;
                     }
                 },
                 Ok(Some(_)) => {}
@@ -186,16 +182,16 @@ impl Worker {
                         None => self.wake_receivers(id),
                     }
                     if caller == Caller::Application {
-                        return Next::Response;
+                        return;
                     }
-                    let next = self.settle(id, now, !input.rest().is_empty());
-                    if next != Next::Request || input.rest().is_empty() {
-                        return next;
+                    let input_waits = !input.rest().is_empty();
+                    if self.settle(id, now, input_waits) != Next::Request || !input_waits {
+                        return;
                     }
                 }
                 Err(reject) => {
                     self.reject(id, reject, now);
-                    return Next::Response;
+                    return;
                 }
             }
         }
@@ -242,7 +238,7 @@ impl Worker {
         {
             call(trust_proxy, &[&scope])?;
         }
-        if head.upgrade.is_some_and(|span| span.of(source).eq_ignore_ascii_case(b"websocket")) {
+        if head.upgrade.is_some() {
             self.application.log(Level::Warning, "Unsupported upgrade request.");
         }
         if self.is_at_limit() {

@@ -50,6 +50,12 @@ impl Streams for Worker {
         }
     }
 
+    fn body_taken(&self, id: ConnectionId) {
+        if let Some(connection) = self.tables.borrow_mut().connection(id) {
+            connection.protocol.body_taken();
+        }
+    }
+
     fn abort(&self, id: ConnectionId) {
         let mut tables = self.tables.borrow_mut();
         let Some(connection) = tables.connection(id) else { return };
@@ -72,12 +78,8 @@ impl Streams for Worker {
             return;
         }
         let now = Instant::now();
-        if self.settle(id, now, false) == Next::Request {
-            // A new request cannot start inside the task of this one.
-            self.list(id);
-        } else {
-            self.read_body(id, now);
-        }
+        self.settle(id, now, false);
+        self.read_body(id, now);
         self.rest(id, now);
         self.end_turn();
     }
@@ -108,7 +110,8 @@ impl Worker {
                 Next::Request | Next::Close { .. } => connection.exchange.take(),
                 Next::Response | Next::Drain => None,
             };
-            if next != Next::Request || !input_waits {
+            connection.is_pending_fresh |= next == Next::Request && !connection.pending.is_empty();
+            if next != Next::Request || !(input_waits || connection.is_pending_fresh) {
                 connection.flush(now, &self.settings);
             }
             let senders = connection
@@ -153,7 +156,14 @@ impl Worker {
             is_finished(connection, now)
         };
         if is_finished || self.watch(id).is_err() {
-            self.remove(id);
+            return self.remove(id);
+        }
+        let goes_on = self.tables.borrow_mut().connection(id).is_some_and(|connection| {
+            connection.is_pending_fresh || connection.transport.readable && connection.wants_input()
+        });
+        if goes_on {
+            // A request cannot start inside the task of another one, and others want a turn too.
+            self.list(id);
         }
     }
 
@@ -208,6 +218,7 @@ impl Worker {
     /// Closes everything. The worker takes no part in anything after it.
     pub fn close(&self) {
         let callbacks = self.callbacks.take();
+        self.application.tasks.close();
         let timer = self.tables.borrow_mut().take_timer();
         self.cancel(timer);
         drop(callbacks);
@@ -219,6 +230,7 @@ impl Worker {
         }
         let requests = std::mem::take(&mut self.tables.borrow_mut().requests);
         drop(requests);
+        self.tables.borrow_mut().poller.close();
     }
 }
 

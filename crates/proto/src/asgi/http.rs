@@ -135,6 +135,13 @@ impl Exchange {
         }
     }
 
+    /// What a waiter gets that was woken for something another one took: `http.request` with no
+    /// body, as Uvicorn has it.
+    #[must_use]
+    pub fn more_body(&self) -> bool {
+        !self.body_ended
+    }
+
     /// The application sends `http.response.start`.
     ///
     /// # Errors
@@ -194,6 +201,10 @@ impl Exchange {
             (_, Ended::ReturnedValue) => Conclusion::Abort { log },
             _ if self.is_disconnected() => Conclusion::Nothing,
             (Response::Complete, Ended::Returned) => Conclusion::Nothing,
+            // It was told that the client has left, and took it at its word.
+            (_, Ended::Returned) if self.client == Client::Leaving => {
+                Conclusion::Abort { log: None }
+            }
             (Response::Awaited, _) => Conclusion::Answer500 { log },
             (Response::Started | Response::Complete, _) => Conclusion::Abort { log },
         }

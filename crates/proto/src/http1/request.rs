@@ -154,8 +154,10 @@ fn request_target<'i>(
             let authority_start = absolute_form(target)
                 .ok_or(Reject::bad_request("request target of no known form"))?;
             let rest = &target[authority_start..];
-            let length =
-                rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            let length = rest
+                .iter()
+                .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+                .unwrap_or(rest.len());
             let authority = &rest[..length];
             if authority.is_empty() || !syntax::is_host(authority) {
                 return Err(Reject::bad_request("invalid authority in request target"));
@@ -163,11 +165,13 @@ fn request_target<'i>(
             (Some(authority), authority_start + length)
         }
     };
-    let question = memchr::memchr(b'?', &target[path_start..]).map(|index| path_start + index);
-    let path_end = question.unwrap_or(target.len());
+    // A fragment has no place in a request; who sends one gets the resource without it.
+    let end = memchr::memchr(b'#', target).map_or(target.len(), |index| index.max(path_start));
+    let question = memchr::memchr(b'?', &target[path_start..end]).map(|index| path_start + index);
+    let path_end = question.unwrap_or(end);
     head.path = Span::new(start + path_start, start + path_end);
-    let query_start = question.map_or(target.len(), |index| index + 1);
-    head.query = Span::new(start + query_start, start + target.len());
+    let query_start = question.map_or(end, |index| index + 1);
+    head.query = Span::new(start + query_start, start + end);
     Ok(authority)
 }
 

@@ -67,6 +67,8 @@ pub struct Connection {
     persistent: bool,
     /// `100 Continue` is still owed.
     owes_continue: bool,
+    /// The application reads the body, so that there is no reason to end the connection over it.
+    is_body_wanted: bool,
 }
 
 impl Connection {
@@ -81,6 +83,7 @@ impl Connection {
             version: Version::Http11,
             persistent: true,
             owes_continue: false,
+            is_body_wanted: false,
         }
     }
 
@@ -139,6 +142,7 @@ impl Connection {
         self.version = head.version;
         self.persistent &= head.persistent;
         self.owes_continue = head.expects_continue;
+        self.is_body_wanted = false;
         self.writing = Writing::Idle;
         (self.reading, self.deadline) = match BodyReader::new(head.framing) {
             None => (Reading::Complete, Deadline::None),
@@ -213,7 +217,8 @@ impl Connection {
         match &self.reading {
             Reading::Body(reader) => {
                 !self.owes_continue
-                    && reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max)
+                    && (self.is_body_wanted
+                        || reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max))
             }
             Reading::Complete => true,
             Reading::Head(_) | Reading::Closed => false,
@@ -223,12 +228,18 @@ impl Connection {
     /// The application asks for the body: tells a waiting client to send it (RFC 9110, 10.1.1).
     /// Says whether there is something to send.
     pub fn wants_body(&mut self, out: &mut impl Transmit) -> bool {
+        self.is_body_wanted = true;
         let owed = self.owes_continue && self.writing == Writing::Idle;
         self.owes_continue &= !owed;
         if owed {
             out.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         owed
+    }
+
+    /// The application has taken a part of the body.
+    pub fn body_taken(&mut self) {
+        self.is_body_wanted = true;
     }
 
     /// Answers a refused request, unless a response is under way, and ends the connection.
@@ -265,7 +276,12 @@ impl Connection {
                 self.deadline = Deadline::keep_alive(now, limits);
                 Next::Request
             }
-            (Writing::Complete, Reading::Body(_)) if self.persistent => Next::Drain,
+            (Writing::Complete, Reading::Body(reader))
+                if self.persistent
+                    && reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max) =>
+            {
+                Next::Drain
+            }
             (Writing::Complete, reading) => {
                 let linger = !matches!(reading, Reading::Complete);
                 self.reading = Reading::Closed;

@@ -125,6 +125,10 @@ pub fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), Reject> {
 /// `uri-host [ ":" port ]` (RFC 9110, 7.2), with nothing that a URL parser would read as the end
 /// of the authority.
 pub fn is_host(value: &[u8]) -> bool {
+    if value.is_empty() {
+        // No authority to name (RFC 9112, 3.2).
+        return true;
+    }
     let (host_is_valid, port) = if let [b'[', rest @ ..] = value {
         let Some(end) = memchr::memchr(b']', rest) else { return false };
         let address = &rest[..end];
@@ -133,31 +137,26 @@ pub fn is_host(value: &[u8]) -> bool {
         (valid, &rest[end + 1..])
     } else {
         let end = memchr::memchr(b':', value).unwrap_or(value.len());
-        (value[..end].iter().all(|&byte| is_registered_name(byte)), &value[end..])
+        (is_registered_name(&value[..end]), &value[end..])
     };
     host_is_valid
         && (port.is_empty() || port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit))
 }
 
-/// A byte of `reg-name` (RFC 3986, 3.2.2).
-fn is_registered_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-        )
+/// A non-empty `reg-name` (RFC 3986, 3.2.2).
+fn is_registered_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        rest = match (byte, tail) {
+            (b'%', [high, low, tail @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                tail
+            }
+            (b'%', _) => return false,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => tail,
+            _ => return false,
+        };
+    }
+    !name.is_empty()
 }

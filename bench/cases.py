@@ -1,0 +1,180 @@
+"""The cases: what is asked of a server, and how it is loaded while it is measured.
+
+Comes in: nothing. Goes out: `CASES`, a table in the order of the report. Called by `run.py`,
+`probe.py` and `measure.py`.
+
+The rule it keeps: a case says what the right answer is, and no answer is measured that was not
+compared with it first.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+MEGABYTES_100 = 1600 * 64 * 1024
+
+RAW_APP = "apps:app"
+FASTAPI_APP = "fastapi_app:app"
+
+# What Chrome sends with a navigation; the load generator adds Host, which makes fifteen.
+BROWSER_HEADERS = (
+    ("Connection", "keep-alive"),
+    ("sec-ch-ua", '"Chromium";v="146", "Not-A.Brand";v="24", "Google Chrome";v="146"'),
+    ("sec-ch-ua-mobile", "?0"),
+    ("sec-ch-ua-platform", '"Linux"'),
+    ("Upgrade-Insecure-Requests", "1"),
+    (
+        "User-Agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/146.0.0.0 Safari/537.36",
+    ),
+    (
+        "Accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,"
+        "image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7",
+    ),
+    ("Sec-Fetch-Site", "same-origin"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-User", "?1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Accept-Language", "en-GB,en;q=0.9,de;q=0.8"),
+    ("Cookie", "session=7f3c9a1e5b2d4f60; csrftoken=Zk3vQ9xT1mYpL8wR; theme=dark"),
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and the body that answers it with status 200."""
+
+    path: str
+    answer: bytes
+    answer_repeats: int = 1  # the body is `answer` this many times, so that 100 MB need no memory
+    body_bytes: int | None = None  # of the request, a POST then
+    headers: tuple[tuple[str, str], ...] = ()
+    pipelined: int = 1
+
+
+@dataclass(frozen=True)
+class Wrk:
+    """Requests as fast as they are answered, from wrk, with a script from `wrk/` if need be."""
+
+    connections: int
+    script: str | None = None
+    script_argument: int | None = None
+
+
+class Direction(enum.Enum):
+    """Which way the large bodies of `bulk.c` go."""
+
+    DOWN = "down"
+    UP = "up"
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Large bodies, from `bulk.c`."""
+
+    direction: Direction
+    connections: int
+    body_bytes: int
+
+
+@dataclass(frozen=True)
+class IdleMemory:
+    """Connections that have had one answer each and are kept open."""
+
+    connections: int
+
+
+@dataclass(frozen=True)
+class Startup:
+    """The time from the start of the process to its first right answer."""
+
+
+Load = Wrk | Bulk | IdleMemory | Startup
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table of the report."""
+
+    name: str
+    title: str
+    exchange: Exchange
+    load: Load
+    app: str = RAW_APP
+    access_log: bool = False
+
+
+HELLO = Exchange("/hello", b"Hello, world!")
+JSON = Exchange("/", b'{"message":"Hello, world!"}')
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        Case("hello", "GET hello, 64 connections", HELLO, Wrk(64)),
+        Case(
+            "headers15",
+            "GET hello with 15 browser headers, 64 connections",
+            Exchange("/hello", b"Hello, world!", headers=BROWSER_HEADERS),
+            Wrk(64),
+        ),
+        Case("10k", "GET 10 KB, 64 connections", Exchange("/10k", b"x" * 10240), Wrk(64)),
+        Case(
+            "echo10k",
+            "POST and echo 10 KB, 64 connections",
+            Exchange("/echo", b"x" * 10240, body_bytes=10240),
+            Wrk(64, script="body.lua", script_argument=10240),
+        ),
+        Case("c1000", "GET hello, 1,000 connections", HELLO, Wrk(1000)),
+        Case(
+            "close",
+            "GET hello, a connection per request, 64 at a time",
+            Exchange("/hello", b"Hello, world!", headers=(("Connection", "close"),)),
+            Wrk(64),
+        ),
+        Case(
+            "pipeline16",
+            "GET hello, 16-deep pipelining, 64 connections",
+            Exchange("/hello", b"Hello, world!", pipelined=16),
+            Wrk(64, script="pipeline.lua", script_argument=16),
+        ),
+        Case(
+            "stream100",
+            "GET a stream of 100 chunks of 1 KB, 64 connections",
+            Exchange("/stream", b"x" * 1024, answer_repeats=100),
+            Wrk(64),
+        ),
+        Case(
+            "down100m",
+            "GET 100 MB in messages of 64 KB, 4 connections",
+            Exchange("/down", b"x" * 65536, answer_repeats=1600),
+            Bulk(Direction.DOWN, connections=4, body_bytes=MEGABYTES_100),
+        ),
+        Case(
+            "up100m",
+            "POST 100 MB, 4 connections",
+            Exchange("/up", str(MEGABYTES_100).encode(), body_bytes=MEGABYTES_100),
+            Bulk(Direction.UP, connections=4, body_bytes=MEGABYTES_100),
+        ),
+        Case(
+            "accesslog",
+            "GET hello with the access log on, to a file, 64 connections",
+            HELLO,
+            Wrk(64),
+            access_log=True,
+        ),
+        Case("fastapi", "FastAPI, GET a JSON object, 64 connections", JSON, Wrk(64), FASTAPI_APP),
+        Case("memory", "Memory of 5,000 idle keep-alive connections", HELLO, IdleMemory(5000)),
+        Case("startup", "Start to first answer, raw application", HELLO, Startup()),
+        Case(
+            "startup-fastapi",
+            "Start to first answer, FastAPI application",
+            JSON,
+            Startup(),
+            FASTAPI_APP,
+        ),
+    )
+}

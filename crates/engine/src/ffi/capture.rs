@@ -1,0 +1,161 @@
+//! Takes a callback away from the loop's `call_soon`.
+//!
+//! CPython 3.11 has no eager tasks: `asyncio.Task` hands its first step to `loop.call_soon`, and the
+//! request waits for a turn of the loop that costs more than the request itself. While one task is
+//! being made, the loop's instance attribute `call_soon` is a function that keeps the step here
+//! instead, to be run at once.
+
+use std::cell::RefCell;
+
+use pyo3::ffi;
+
+use crate::ffi::call;
+use crate::ffi::containers::{get_item, set_item};
+use crate::ffi::error::Raised;
+use crate::ffi::native::guarded;
+use crate::ffi::object::Object;
+use crate::ffi::text;
+
+/// A callback and the context to run it in.
+struct Captured {
+    callback: Object,
+    context: Object,
+}
+
+thread_local! {
+    static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Closed) };
+}
+
+enum Slot {
+    Closed,
+    /// The next callback is kept; others go to the real `call_soon`.
+    Open {
+        call_soon: Object,
+    },
+    Full {
+        call_soon: Object,
+        captured: Captured,
+    },
+}
+
+/// The loop's attributes, with `call_soon` among them.
+pub struct Capture {
+    attributes: Object,
+    name: Object,
+    call_soon: Object,
+    function: Object,
+}
+
+impl Capture {
+    /// `attributes` is the loop's `__dict__`, `call_soon` its bound method.
+    pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
+        let name = text::ascii(b"call_soon")?;
+        // SAFETY: the definition is static and never written to.
+        let function = unsafe {
+            Object::from_new(ffi::PyCFunction_NewEx(
+                std::ptr::from_ref(DEFINITION).cast_mut(),
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            ))?
+        };
+        Ok(Self { attributes, name, call_soon, function })
+    }
+
+    /// Runs `make` and then the callback that it gave to the loop, if any.
+    pub fn run_at_once(
+        &self,
+        make: impl FnOnce() -> Result<Object, Raised>,
+    ) -> Result<Object, Raised> {
+        // The entry stays, since changing one is cheaper than adding and removing it; whoever
+        // replaced it meanwhile gets theirs back.
+        let present = get_item(&self.attributes, &self.name)?;
+        let call_soon = present.unwrap_or_else(|| self.call_soon.clone());
+        SLOT.replace(Slot::Open { call_soon: call_soon.clone() });
+        set_item(&self.attributes, &self.name, &self.function)?;
+        let made = make();
+        let restored = set_item(&self.attributes, &self.name, &call_soon);
+        let slot = SLOT.replace(Slot::Closed);
+        let made = made?;
+        restored?;
+        if let Slot::Full { captured, .. } = slot {
+            run(&captured, &call_soon)?;
+        }
+        Ok(made)
+    }
+
+    /// Leaves the loop as it was.
+    pub fn remove(&self) {
+        // SAFETY: live objects; an error (the entry is gone) is cleared.
+        unsafe {
+            if ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0 {
+                ffi::PyErr_Clear();
+            }
+        }
+    }
+}
+
+/// What `Handle._run` does. A callback that cannot run here goes to the loop after all.
+fn run(captured: &Captured, call_soon: &Object) -> Result<(), Raised> {
+    // SAFETY: a live context, left again whatever the callback did.
+    let result = unsafe {
+        if ffi::PyContext_Enter(captured.context.as_ptr()) < 0 {
+            return Err(Raised);
+        }
+        let result = call::call(&captured.callback, &[]);
+        if ffi::PyContext_Exit(captured.context.as_ptr()) < 0 {
+            return Err(Raised);
+        }
+        result
+    };
+    if let Err(raised) = result {
+        raised.report(Some(&captured.callback));
+        call::call(call_soon, &[&captured.callback])?;
+    }
+    Ok(())
+}
+
+const DEFINITION: &ffi::PyMethodDef = &ffi::PyMethodDef {
+    ml_name: c"call_soon".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call_soon },
+    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+    ml_doc: std::ptr::null(),
+};
+
+unsafe extern "C" fn call_soon(
+    _: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    guarded(std::ptr::null_mut(), || {
+        let count = count.cast_unsigned();
+        // SAFETY: the calling convention: `count` positional arguments, then as many as `names`
+        // has. Only the step of a task comes as one callback with a context.
+        unsafe {
+            let keywords =
+                if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names).cast_unsigned() };
+            let slot = SLOT.replace(Slot::Closed);
+            let (slot, real) = match slot {
+                Slot::Open { call_soon } if count == 1 && keywords == 1 => {
+                    let captured = Captured {
+                        callback: Object::from_borrowed(*arguments),
+                        context: Object::from_borrowed(*arguments.add(1)),
+                    };
+                    (Slot::Full { call_soon, captured }, None)
+                }
+                Slot::Open { call_soon } => {
+                    (Slot::Open { call_soon: call_soon.clone() }, Some(call_soon))
+                }
+                Slot::Full { call_soon, captured } => {
+                    (Slot::Full { call_soon: call_soon.clone(), captured }, Some(call_soon))
+                }
+                Slot::Closed => (Slot::Closed, None),
+            };
+            SLOT.replace(slot);
+            match real {
+                Some(real) => Ok(ffi::PyObject_Vectorcall(real.as_ptr(), arguments, count, names)),
+                None => Ok(Object::none().into_raw()),
+            }
+        }
+    })
+}

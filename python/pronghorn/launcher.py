@@ -1,0 +1,46 @@
+"""`run()`: from an application and options to a server, and from its end to an exit code.
+
+Called by the command line and by scripts (`pronghorn.run("main:app", port=80)`). It imports the
+application before the event loop exists, serves, and exits with code 3 if the server could not
+start. The signature that type checkers and `inspect` see is that of `Config`.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ParamSpec
+
+from pronghorn.config import Config
+from pronghorn.errors import STARTUP_FAILURE
+from pronghorn.server import Server
+
+Options = ParamSpec("Options")
+
+
+def _takes_the_options_of(
+    config: Callable[Options, Config],
+) -> Callable[[Callable[..., None]], Callable[Options, None]]:
+    def with_signature(function: Callable[..., None]) -> Callable[Options, None]:
+        function.__signature__ = inspect.signature(config)  # type: ignore[attr-defined]
+        return function
+
+    return with_signature
+
+
+@_takes_the_options_of(Config)
+def run(*arguments: Any, **options: Any) -> None:
+    """Serve an application until it is told to stop.
+
+    Takes what `Config` takes. `app_dir` is put in front of `sys.path` before anything is imported.
+    """
+    if options.get("app_dir") is not None:
+        sys.path.insert(0, options["app_dir"])
+    config = Config(*arguments, **options)
+    config.load_app()
+    server = Server(config)
+    # A server that an interrupt has ended gracefully raises it again.
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)

@@ -1,0 +1,175 @@
+"""How log lines look: levels, the default configuration and its formatters.
+
+`LOGGING_CONFIG` is the dictionary that `--log-config` replaces and that programs may change
+before they start a server. The formatters turn records into Uvicorn's lines (`INFO:     ...`),
+with colours when their stream is a terminal. Nothing here configures anything: `log_setup.py`
+does. The rule: an exception's text may quote a client, so control characters in it are escaped.
+"""
+
+import http
+import logging
+import sys
+from copy import copy
+from functools import lru_cache
+from typing import Any, Literal
+
+TRACE_LOG_LEVEL = 5
+
+LOG_LEVELS: dict[str, int] = {
+    "critical": logging.CRITICAL,
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": TRACE_LOG_LEVEL,
+}
+
+LOGGING_CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "default": {
+            "()": "pronghorn.logging.DefaultFormatter",
+            "fmt": "%(levelprefix)s %(message)s",
+            "use_colors": None,
+        },
+        "access": {
+            "()": "pronghorn.logging.AccessFormatter",
+            "fmt": '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s',
+        },
+    },
+    "handlers": {
+        "default": {
+            "formatter": "default",
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stderr",
+        },
+        "access": {
+            "formatter": "access",
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+        },
+    },
+    "loggers": {
+        "pronghorn": {"handlers": ["default"], "level": "INFO", "propagate": False},
+        "pronghorn.error": {"level": "INFO"},
+        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+    },
+}
+
+COLOURS = {
+    "red": 31,
+    "green": 32,
+    "yellow": 33,
+    "blue": 34,
+    "cyan": 36,
+    "bright_red": 91,
+    "bright_white": 97,
+}
+
+_LEVEL_COLOURS = {
+    TRACE_LOG_LEVEL: "blue",
+    logging.DEBUG: "cyan",
+    logging.INFO: "green",
+    logging.WARNING: "yellow",
+    logging.ERROR: "red",
+    logging.CRITICAL: "bright_red",
+}
+_STATUS_COLOURS = {1: "bright_white", 2: "green", 3: "yellow", 4: "red", 5: "bright_red"}
+
+_ESCAPED_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
+
+
+def style(text: str, fg: str | None = None, bold: bool = False) -> str:
+    """`text` between the ANSI codes for a colour of `COLOURS` and for bold."""
+    colour = f"\033[{COLOURS[fg]}m" if fg else ""
+    weight = "\033[1m" if bold else ""
+    return f"{colour}{weight}{text}\033[0m"
+
+
+class ColourizedFormatter(logging.Formatter):
+    """Adds `%(levelprefix)s`, the level padded to eight characters and coloured.
+
+    With colours, a record's `color_message` is shown in place of its message.
+    """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        use_colors: bool | None = None,
+    ) -> None:
+        super().__init__(fmt=fmt, datefmt=datefmt, style=style)
+        self.use_colors = self.should_use_colors() if use_colors is None else use_colors
+
+    def should_use_colors(self) -> bool:
+        """Whether to colour when the user has not said so: when the stream is a terminal."""
+        return _is_terminal(sys.stdout)
+
+    def color_level_name(self, level_name: str, level_no: int) -> str:
+        """The name of a level in the level's colour."""
+        colour = _LEVEL_COLOURS.get(level_no)
+        return style(level_name, fg=colour) if colour else level_name
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """The line for `record`, which is left as it is for other handlers."""
+        shown = copy(record)
+        level_name = record.levelname
+        if self.use_colors:
+            level_name = self.color_level_name(level_name, record.levelno)
+            if "color_message" in record.__dict__:
+                shown.msg = record.__dict__["color_message"]
+                shown.message = shown.getMessage()
+        shown.__dict__["levelprefix"] = f"{level_name}:{' ' * (8 - len(record.levelname))}"
+        return super().formatMessage(shown)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's name)
+        """The traceback, with control characters that a client may have sent escaped."""
+        return super().formatException(ei).translate(_ESCAPED_CONTROLS)
+
+
+class DefaultFormatter(ColourizedFormatter):
+    """For everything but requests; its handler writes to stderr."""
+
+    def should_use_colors(self) -> bool:
+        """Whether stderr is a terminal."""
+        return _is_terminal(sys.stderr)
+
+
+class AccessFormatter(ColourizedFormatter):
+    """For access records, whose five arguments are client, method, path, version and status."""
+
+    def get_status_code(self, status_code: int) -> str:
+        """The status with its reason phrase, coloured by its first digit."""
+        status = f"{status_code} {_reason(status_code)}"
+        colour = _STATUS_COLOURS.get(status_code // 100)
+        return style(status, fg=colour) if self.use_colors and colour else status
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """The line for one request."""
+        shown = copy(record)
+        arguments: Any = record.args
+        client_address, method, full_path, http_version, status_code = arguments
+        request_line = f"{method} {full_path} HTTP/{http_version}"
+        shown.__dict__.update(
+            client_addr=client_address,
+            request_line=style(request_line, bold=True) if self.use_colors else request_line,
+            status_code=self.get_status_code(int(status_code)),
+        )
+        return super().formatMessage(shown)
+
+
+@lru_cache(maxsize=1000)
+def _reason(status_code: int) -> str:
+    try:
+        return http.HTTPStatus(status_code).phrase
+    except ValueError:
+        return ""
+
+
+def _is_terminal(stream: Any) -> bool:
+    # A process started without a console has None for its streams.
+    return stream is not None and stream.isatty()

@@ -1,0 +1,353 @@
+"""One server in one process: start, serve, stop.
+
+`Server.serve` runs inside an event loop, `Server.run` makes one. It loads the application, lets it
+start, opens the listeners, hands them to the native engine and watches for the end: a signal,
+`should_exit`, or a limit on requests. Called by `run()`, by worker processes and by programs, which
+also override or patch its methods. To asyncio the engine is one file descriptor; everything
+between `add_reader` and `remove_reader` happens behind it. The rule: whatever way `serve` ends, no
+socket stays open.
+"""
+
+import asyncio
+import contextvars
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from socket import socket
+from types import FrameType
+from typing import Any
+
+from pronghorn._engine import Engine
+from pronghorn.access_log import access_hook, printable
+from pronghorn.config import Config
+from pronghorn.errors import STARTUP_FAILURE
+from pronghorn.lifespan import LifespanOff, LifespanOn
+from pronghorn.listeners import Listener, open_listener, running_on
+from pronghorn.logging import style
+from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
+
+HANDLED_SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+if sys.platform == "win32":
+    HANDLED_SIGNALS += (signal.SIGBREAK,)
+
+TICK_S = 0.1
+"""How often `on_tick` looks for a reason to stop."""
+TICKS_PER_SECOND = 10
+TICKS_MAX = 864_000
+"""The tick counter starts again after a day."""
+DRAIN_POLL_S = 0.02
+CANCELLED_TASKS_GRACE_S = 1.0
+"""How long cancelled requests may take to unwind before their connections are closed."""
+
+logger = logging.getLogger("pronghorn.error")
+
+
+class ServerState:
+    """What a server is doing at the moment, read from the engine while there is one."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.fixed_headers: list[tuple[bytes, bytes]] = []
+        self.date_header = False
+        self._requests_of_the_past = 0
+
+    @property
+    def total_requests(self) -> int:
+        """Requests handed to the application so far."""
+        current = self.engine.request_count if self.engine else 0
+        return self._requests_of_the_past + current
+
+    @property
+    def connections(self) -> range:
+        """As long as there are open connections; the engine does not show them one by one."""
+        return range(self.engine.connection_count if self.engine else 0)
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks of requests whose application has not returned."""
+        return set(self.engine.tasks) if self.engine else set()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The fields that every response starts with."""
+        from email.utils import formatdate  # Costly, and rarely asked for.
+
+        date = formatdate(time.time(), usegmt=True).encode()
+        return [(b"date", date)] * self.date_header + self.fixed_headers
+
+    def forget_engine(self) -> None:
+        """Keep the counts and let go of an engine that is about to be closed."""
+        self._requests_of_the_past = self.total_requests
+        self.engine = None
+
+
+class Server:
+    """Serves one configuration.
+
+    `started` is true once it listens. Setting `should_exit`, from any thread, ends it gracefully;
+    `force_exit` makes it stop waiting for what is still running.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.server_state = ServerState()
+        self.servers: list[Listener] = []
+        self.lifespan: LifespanOn | LifespanOff
+        self.started = False
+        self.should_exit = False
+        self.force_exit = False
+        self.last_notified = 0.0
+        self._captured_signals: list[int] = []
+
+    @cached_property
+    def limit_max_requests(self) -> int | None:
+        """The requests after which this server ends, its jitter included."""
+        limit = self.config.limit_max_requests
+        if limit is None:
+            return None
+        import random
+
+        return limit + random.randint(0, self.config.limit_max_requests_jitter)
+
+    def run(self, sockets: list[socket] | None = None) -> None:
+        """Serve in a new event loop until the server ends."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self.serve(sockets=sockets))
+
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        """Serve in the running event loop; signals that ended the server are raised again."""
+        with self.capture_signals():
+            await self._serve(sockets)
+
+    async def _serve(self, sockets: list[socket] | None = None) -> None:
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        self._log_process("Started server process [%d]")
+        try:
+            await self.startup(sockets=sockets)
+            if not self.should_exit:
+                await self.main_loop()
+            if self.started:
+                await self.shutdown(sockets=sockets)
+                self._log_process("Finished server process [%d]")
+        finally:
+            self._close_engine()
+            self.lifespan.abandon()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Let the application start, then listen."""
+        await self._unless_forced(self.lifespan.startup())
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        if self.force_exit:
+            return
+        try:
+            self.servers = self._open_listeners(sockets)
+            self._open_engine()
+        except OSError as error:
+            logger.error(error)
+            self._close_listeners()
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
+        if sockets is None:
+            listening = [each for listener in self.servers for each in listener.sockets]
+            message, color_message, arguments = running_on(self.config, listening)
+            logger.info(message, *arguments, extra={"color_message": color_message})
+        self.started = True
+
+    async def main_loop(self) -> None:
+        """Return when the server is to end."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % TICKS_MAX
+            await asyncio.sleep(TICK_S)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due, ten times a second, and return whether the server is to end."""
+        if counter % TICKS_PER_SECOND == 0:
+            await self._notify()
+        if self.should_exit:
+            return True
+        limit = self.limit_max_requests
+        if limit is not None and self.server_state.total_requests >= limit:
+            logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+            return True
+        return False
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop listening, let requests finish, then let the application stop."""
+        logger.info("Shutting down")
+        engine = self.server_state.engine
+        if engine:
+            engine.stop_listening()
+            engine.drain()
+        self._close_listeners()
+        for passed in sockets or []:
+            passed.close()
+        try:
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                await self._wait_for_requests()
+        except TimeoutError:
+            await self._cancel_requests()
+        self._close_engine()
+        if not self.force_exit:
+            await self._unless_forced(self.lifespan.shutdown())
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle the signals that end a server, and raise those again that came meanwhile."""
+        # Signals can only be listened to from the main thread.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # `signal.signal` rather than `loop.add_signal_handler`, so that what was there before can
+        # be restored.
+        before = {each: signal.signal(each, self.handle_exit) for each in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+        # The last one first, so that the process ends as whoever sent them expects.
+        for captured in reversed(self._captured_signals):
+            signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the server on a signal; a second interrupt stops it from waiting."""
+        self._captured_signals.append(sig)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    def _open_listeners(self, sockets: Sequence[socket] | None) -> list[Listener]:
+        if sockets is None:
+            listeners = [open_listener(self.config)]
+        else:
+            listeners = [Listener([passed]) for passed in sockets]
+        for listener in listeners:
+            for each in listener.sockets:
+                each.setblocking(False)
+                each.listen(self.config.backlog)
+        return listeners
+
+    def _open_engine(self) -> None:
+        config, state = self.config, self.server_state
+        loop = asyncio.get_running_loop()
+        engine = Engine(
+            config.loaded_app,
+            loop,
+            state=self.lifespan.state,
+            root_path=config.root_path,
+            default_headers=config.encoded_headers,
+            date_header=config.date_header,
+            limit_concurrency=config.limit_concurrency,
+            limit_request_headers=config.limit_request_headers,
+            limit_request_header_bytes=config.request_header_bytes_max,
+            timeout_request_header_s=config.timeout_request_header,
+            timeout_request_body_s=config.timeout_request_body,
+            timeout_keep_alive_s=config.timeout_keep_alive,
+            timeout_write_s=config.timeout_write,
+            log=_log_line,
+            log_exception=_log_exception,
+            log_access=access_hook() if config.access_log else None,
+            trust_proxy=self._trust_proxy(),
+        )
+        state.engine = engine
+        state.fixed_headers = config.encoded_headers
+        state.date_header = config.date_header
+        for listener in self.servers:
+            for each in listener.sockets:
+                engine.listen(each)
+        if config.reset_contextvars:
+            # Requests run in copies of the context in which the reader was added.
+            contextvars.Context().run(loop.add_reader, engine.fileno(), engine.on_ready)
+        else:
+            loop.add_reader(engine.fileno(), engine.on_ready)
+
+    def _trust_proxy(self) -> TrustedProxies | None:
+        if not self.config.proxy_headers:
+            return None
+        return TrustedProxies(self.config.forwarded_allow_ips or DEFAULT_TRUSTED)
+
+    def _close_engine(self) -> None:
+        engine = self.server_state.engine
+        if engine:
+            self.server_state.forget_engine()
+            asyncio.get_running_loop().remove_reader(engine.fileno())
+            engine.close()
+        self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self.servers:
+            listener.close()
+
+    async def _wait_for_requests(self) -> None:
+        engine = self.server_state.engine
+        if engine is None:
+            return
+        # Whatever the loop has to do already may be all that is missing.
+        await asyncio.sleep(0)
+        if engine.connection_count and not self.force_exit:
+            logger.info("Waiting for connections to close. (CTRL+C to force quit)")
+            while engine.connection_count and not self.force_exit:
+                await asyncio.sleep(DRAIN_POLL_S)
+        if engine.task_count and not self.force_exit:
+            logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
+            while engine.task_count and not self.force_exit:
+                await asyncio.sleep(DRAIN_POLL_S)
+
+    async def _cancel_requests(self) -> None:
+        tasks = self.server_state.tasks
+        logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
+        for task in tasks:
+            task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCELLED_TASKS_GRACE_S)
+
+    async def _unless_forced(self, step: Coroutine[Any, Any, None]) -> None:
+        """Await `step`, but give up on it when the user insists on leaving."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def watch() -> None:
+            nonlocal timer
+            if self.force_exit:
+                patience.reschedule(loop.time())
+            else:
+                timer = loop.call_later(TICK_S, watch)
+
+        timer = loop.call_later(TICK_S, watch)
+        try:
+            async with asyncio.timeout(None) as patience:
+                await step
+        except TimeoutError:
+            if not patience.expired():
+                raise
+        finally:
+            timer.cancel()
+
+    async def _notify(self) -> None:
+        callback = self.config.callback_notify
+        now = time.time()
+        if callback is not None and now - self.last_notified > self.config.timeout_notify:
+            self.last_notified = now
+            await callback()
+
+    def _log_process(self, message: str) -> None:
+        color_message = message.replace("%d", style("%d", fg="cyan"))
+        logger.info(message, os.getpid(), extra={"color_message": color_message})
+
+
+def _log_line(level: int, message: str) -> None:
+    logger.log(level, "%s", printable(message))
+
+
+def _log_exception(message: str, exception: BaseException) -> None:
+    logger.error(message, exc_info=exception)

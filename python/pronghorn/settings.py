@@ -1,0 +1,372 @@
+"""The table of every option: the one place where an option is written down.
+
+`Settings` is a dataclass whose fields are the options, in the order in which Uvicorn's `Config`
+takes them (positional use works), Pronghorn's own last. The command line, the environment
+variables, the signatures of `Config` and `run()` and the documentation are derived from it; see
+`options.py` for what a row may say. Every instance holds values that `Option.accept` has passed.
+"""
+
+# ruff: noqa: RUF009 (`option` makes a field)
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
+from pronghorn.options import option, options_of
+from pronghorn.types import Application
+
+if TYPE_CHECKING:
+    import ssl
+    from configparser import RawConfigParser
+
+HTTPName: TypeAlias = Literal["auto", "h11", "httptools", "zttp"]
+WebSocketName: TypeAlias = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
+LifespanName: TypeAlias = Literal["auto", "on", "off"]
+InterfaceName: TypeAlias = Literal["auto", "asgi3", "asgi2", "wsgi"]
+FilePath: TypeAlias = str | os.PathLike[str]
+LogConfig: TypeAlias = "dict[str, Any] | FilePath | RawConfigParser | IO[Any]"
+
+APPLICATION = "Application"
+LISTENING = "Listening"
+PROTOCOLS = "Protocols"
+LOGGING = "Logging"
+HEADERS = "Headers and proxies"
+LIMITS = "Limits and timeouts"
+PROCESSES = "Processes and reloading"
+TLS = "TLS"
+
+
+def _header_complaint(headers: Any) -> str | None:
+    for header in headers:
+        if isinstance(header, str) or len(header) != 2:
+            return f"needs a name and a value as in `name:value`, got `{header}`."
+        name, value = header
+        if not name or not name.isascii() or not _is_token(name):
+            return f"has a name that is no HTTP field name, `{name}`; use letters, digits and `-`."
+        if not all(" " <= character <= "\xff" and character != "\x7f" for character in value):
+            return f"has a value with a character that HTTP does not allow, `{value!a}`."
+    return None
+
+
+def _is_token(name: str) -> bool:
+    # RFC 9110, section 5.6.2.
+    return all(character.isalnum() or character in "!#$%&'*+-.^_`|~" for character in name)
+
+
+def _log_level_complaint(level: Any) -> str | None:
+    if isinstance(level, int) or (isinstance(level, str) and level.lower() in LOG_LEVELS):
+        return None
+    return f"must be one of {', '.join(LOG_LEVELS)}, got `{level}`."
+
+
+def _root_path_complaint(root_path: Any) -> str | None:
+    if isinstance(root_path, str) and root_path.isascii() and root_path.isprintable():
+        return None
+    return f"must be printable ASCII, got `{root_path!a}`; percent-encode the rest."
+
+
+@dataclass(eq=False, repr=False)
+class Settings:
+    """The options of one server, checked."""
+
+    app: Application | Callable[..., Any] | str
+    host: str | None = option("127.0.0.1", "Bind socket to this host.", group=LISTENING)
+    port: int = option(
+        8000,
+        "Bind socket to this port. If 0, an available port will be picked.",
+        group=LISTENING,
+        minimum=0,
+        maximum=65535,
+    )
+    uds: str | None = option(None, "Bind to a UNIX domain socket.", group=LISTENING)
+    fd: int | None = option(
+        None, "Bind to socket from this file descriptor.", group=LISTENING, minimum=0
+    )
+    loop: str = option(
+        "auto",
+        "Event loop implementation, or a function that returns a new loop.",
+        group=APPLICATION,
+        metavar="[auto|asyncio|uvloop|zuvloop|none|MODULE:FACTORY]",
+    )
+    http: HTTPName = option(
+        "auto",
+        "HTTP protocol implementation. Every name stands for the one engine.",
+        group=PROTOCOLS,
+    )
+    http2: bool = option(
+        False, "Enable HTTP/2 support.", group=PROTOCOLS, kind="flag", feature="HTTP/2"
+    )
+    ws: WebSocketName = option(
+        "auto",
+        "WebSocket protocol implementation. Every name but none stands for the one engine.",
+        group=PROTOCOLS,
+        feature="WebSocket",
+        ready=("auto", "none"),
+    )
+    ws_max_size: int = option(
+        16 * 1024 * 1024,
+        "WebSocket max size message in bytes.",
+        group=PROTOCOLS,
+        feature="WebSocket",
+    )
+    ws_max_queue: int = option(
+        32,
+        "The maximum length of the WebSocket message queue.",
+        group=PROTOCOLS,
+        feature="WebSocket",
+    )
+    ws_ping_interval: float | None = option(
+        20.0, "WebSocket ping interval in seconds.", group=PROTOCOLS, feature="WebSocket"
+    )
+    ws_ping_timeout: float | None = option(
+        20.0, "WebSocket ping timeout in seconds.", group=PROTOCOLS, feature="WebSocket"
+    )
+    ws_per_message_deflate: bool = option(
+        True,
+        "WebSocket per-message-deflate compression.",
+        group=PROTOCOLS,
+        kind="boolean",
+        feature="WebSocket",
+    )
+    lifespan: LifespanName = option("auto", "Lifespan implementation.", group=APPLICATION)
+    env_file: FilePath | None = option(
+        None,
+        "Environment configuration file, read before the application is imported.",
+        group=APPLICATION,
+        kind="path",
+    )
+    log_config: "LogConfig | None" = option(
+        about="Logging configuration file. Supported formats: .ini, .json, .yaml.",
+        group=LOGGING,
+        kind="path",
+        factory=lambda: LOGGING_CONFIG,
+    )
+    log_level: str | int | None = option(
+        None,
+        "Log level. [default: info]",
+        group=LOGGING,
+        kind="text",
+        choices=tuple(LOG_LEVELS),
+        check=_log_level_complaint,
+    )
+    access_log: bool = option(True, "Enable/Disable access log.", group=LOGGING)
+    use_colors: bool | None = option(None, "Enable/Disable colorized logging.", group=LOGGING)
+    interface: InterfaceName = option(
+        "auto",
+        "Select ASGI3, ASGI2, or WSGI as the application interface.",
+        group=APPLICATION,
+    )
+    reload: bool = option(
+        False,
+        "Enable auto-reload.",
+        group=PROCESSES,
+        kind="flag",
+        feature="auto-reload",
+    )
+    reload_dirs: list[str] | str | None = option(
+        None,
+        "Set reload directories explicitly, instead of using the current working directory.",
+        group=PROCESSES,
+        kind="paths",
+        flag="--reload-dir",
+    )
+    reload_delay: float = option(
+        0.25,
+        "Delay between previous and next check if application needs to be. Defaults to 0.25s.",
+        group=PROCESSES,
+        minimum=0,
+    )
+    reload_includes: list[str] | str | None = option(
+        None,
+        "Set glob patterns to include while watching for files. Includes '*.py' by default; "
+        "these defaults can be overridden with `--reload-exclude`. "
+        "This option has no effect unless watchfiles is installed.",
+        group=PROCESSES,
+        kind="texts",
+        flag="--reload-include",
+    )
+    reload_excludes: list[str] | str | None = option(
+        None,
+        "Set glob patterns to exclude while watching for files. Includes "
+        "'.*, .py[cod], .sw.*, ~*' by default; these defaults can be overridden "
+        "with `--reload-include`. This option has no effect unless watchfiles is installed.",
+        group=PROCESSES,
+        kind="texts",
+        flag="--reload-exclude",
+    )
+    workers: int | None = option(
+        None,
+        "Number of worker processes. Defaults to the $WEB_CONCURRENCY environment variable if "
+        "available, or 1. Not valid with --reload.",
+        group=PROCESSES,
+        minimum=1,
+        feature="worker processes",
+        ready=(None, 1),
+    )
+    proxy_headers: bool = option(
+        True,
+        "Enable/Disable X-Forwarded-Proto, X-Forwarded-For to populate url scheme and remote "
+        "address info.",
+        group=HEADERS,
+    )
+    server_header: bool = option(True, "Enable/Disable default Server header.", group=HEADERS)
+    date_header: bool = option(True, "Enable/Disable default Date header.", group=HEADERS)
+    forwarded_allow_ips: list[str] | str | None = option(
+        None,
+        "Comma separated list of IP Addresses, IP Networks, or literals (e.g. UNIX Socket path) "
+        "to trust with proxy headers. Defaults to the $FORWARDED_ALLOW_IPS environment variable "
+        "if available, or '127.0.0.1,::1'. The literal '*' means trust everything.",
+        group=HEADERS,
+    )
+    root_path: str = option(
+        "",
+        "Set the ASGI 'root_path' for applications submounted below a given URL path.",
+        group=APPLICATION,
+        check=_root_path_complaint,
+    )
+    limit_concurrency: int | None = option(
+        None,
+        "Maximum number of concurrent connections or tasks to allow, before issuing HTTP 503 "
+        "responses.",
+        group=LIMITS,
+        minimum=1,
+    )
+    limit_max_requests: int | None = option(
+        None,
+        "Maximum number of requests to service before terminating the process.",
+        group=LIMITS,
+        minimum=1,
+    )
+    limit_max_requests_jitter: int = option(
+        0,
+        "Maximum jitter to add to limit_max_requests. Staggers worker restarts to avoid all "
+        "workers restarting simultaneously.",
+        group=LIMITS,
+        minimum=0,
+    )
+    backlog: int = option(
+        2048, "Maximum number of connections to hold in backlog.", group=LISTENING, minimum=0
+    )
+    timeout_keep_alive: float = option(
+        5,
+        "Close Keep-Alive connections if no new data is received within this timeout (in seconds).",
+        group=LIMITS,
+        minimum=0,
+    )
+    timeout_notify: float = option(
+        30, "Seconds between calls of callback_notify.", group=LIMITS, flag=None, minimum=0
+    )
+    timeout_graceful_shutdown: float | None = option(
+        None,
+        "Maximum number of seconds to wait for graceful shutdown.",
+        group=LIMITS,
+        minimum=0,
+    )
+    timeout_worker_healthcheck: float = option(
+        5,
+        "Maximum number of seconds to wait for a worker to respond to a healthcheck.",
+        group=PROCESSES,
+        minimum=0,
+        feature="worker processes",
+    )
+    callback_notify: Callable[..., Awaitable[None]] | None = option(
+        None, "Called and awaited every timeout_notify seconds.", group=PROCESSES
+    )
+    ssl_keyfile: FilePath | None = option(
+        None, "SSL key file.", group=TLS, kind="text", feature="TLS"
+    )
+    ssl_certfile: FilePath | None = option(
+        None, "SSL certificate file.", group=TLS, kind="text", feature="TLS"
+    )
+    ssl_keyfile_password: str | None = option(
+        None, "SSL keyfile password.", group=TLS, feature="TLS"
+    )
+    ssl_version: int = option(
+        17,  # ssl.PROTOCOL_TLS_SERVER; the module is not imported for a number
+        "SSL version to use (see stdlib ssl module's).",
+        group=TLS,
+        feature="TLS",
+    )
+    ssl_cert_reqs: int = option(
+        0,  # ssl.CERT_NONE
+        "Whether client certificate is required (see stdlib ssl module's).",
+        group=TLS,
+        feature="TLS",
+    )
+    ssl_ca_certs: FilePath | None = option(
+        None, "CA certificates file.", group=TLS, kind="text", feature="TLS"
+    )
+    ssl_ciphers: str | None = option(
+        None,
+        "Ciphers to use (see stdlib ssl module's). Defaults to OpenSSL's safe defaults.",
+        group=TLS,
+        feature="TLS",
+    )
+    ssl_context_factory: "Callable[[Any, Callable[[], ssl.SSLContext]], ssl.SSLContext] | None" = (
+        option(
+            None,
+            "Called with the Config and the function that makes the default context.",
+            group=TLS,
+            kind="object",
+            feature="TLS",
+        )
+    )
+    headers: list[tuple[str, str]] | None = option(
+        None,
+        "Specify custom default HTTP response headers as a Name:Value pair.",
+        group=HEADERS,
+        kind="texts",
+        flag="--header",
+        check=_header_complaint,
+    )
+    factory: bool = option(
+        False,
+        "Treat APP as an application factory, i.e. a () -> <ASGI app> callable.",
+        group=APPLICATION,
+        kind="flag",
+    )
+    h11_max_incomplete_event_size: int | None = option(
+        None,
+        "Uvicorn's name for --limit-request-header-bytes, which it overrides when given.",
+        group=LIMITS,
+        minimum=1,
+    )
+    reset_contextvars: bool = option(
+        False,
+        "Run each ASGI request in a fresh contextvars.Context. Hides context set in the lifespan.",
+        group=APPLICATION,
+    )
+    app_dir: str | None = option(
+        None,
+        "Look for APP in the specified directory, by adding this to the PYTHONPATH. Defaults to "
+        "the current working directory.",
+        group=APPLICATION,
+    )
+    limit_request_headers: int = option(
+        100, "Maximum number of header fields in a request.", group=LIMITS, minimum=1
+    )
+    limit_request_header_bytes: int = option(
+        65536,
+        "Maximum size of a request's line and header fields together.",
+        group=LIMITS,
+        minimum=1,
+    )
+    timeout_request_header: float = option(
+        10, "Seconds that a client has to send a request's head.", group=LIMITS, minimum=0.001
+    )
+    timeout_request_body: float = option(
+        30, "Seconds that a client may pause within a request's body.", group=LIMITS, minimum=0.001
+    )
+    timeout_write: float = option(
+        60, "Seconds that a client may take nothing of a response.", group=LIMITS, minimum=0.001
+    )
+
+    def __post_init__(self) -> None:
+        for name, row in OPTIONS.items():
+            setattr(self, name, row.accept(getattr(self, name)))
+
+
+OPTIONS = options_of(Settings)
+"""Every option by name, in the order of the table; `app` is the argument and not among them."""

@@ -1,0 +1,96 @@
+"""Fixtures and rules of the black-box suite.
+
+`server` is one process that the byte-level cases share; `start` starts more, with their own
+options. Marks: `strict` is for what Pronghorn promises beyond Uvicorn, so that `-m "not strict"`
+runs against Uvicorn as well (see `support/server.py`). Without a mark of its own a test has a
+minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.remote import records
+from support.server import Server, serve
+
+TEST_S_MAX = 60
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "strict: what Pronghorn promises beyond Uvicorn")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_S_MAX))
+
+
+# Connections stay open between tests, so the clocks are far away and the log is short.
+SHARED_OPTIONS = ("--no-access-log", "--timeout-keep-alive", "600")
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    with serve("support.apps:app", *SHARED_OPTIONS) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """The shared server, alive."""
+    assert shared_server.process.poll() is None, shared_server.stderr.text()
+    return shared_server
+
+
+def loops() -> list[str]:
+    return ["asyncio", "uvloop"] if importlib.util.find_spec("uvloop") else ["asyncio"]
+
+
+@pytest.fixture(scope="session", params=loops())
+def loop_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server on each event loop."""
+    with serve("support.apps:app", *SHARED_OPTIONS, "--loop", request.param) as server:
+        yield server
+
+
+Start = Callable[..., Server]
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(serve(*arguments, **options))
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts servers of the test's own, with the arguments of `serve`."""
+    with starting() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def start_module() -> Iterator[Start]:
+    """The same for servers that a module's tests share."""
+    with starting() as started:
+        yield started
+
+
+@pytest.fixture
+def nothing_is_smuggled(server: Server) -> Iterator[None]:
+    """The application must not see a request for `/smuggled` during the test."""
+    server.get("/forget/smuggled")
+    yield
+    assert not records(server, "smuggled")
+
+
+@pytest.fixture
+def key() -> str:
+    """A name that no other test uses, for records and gates."""
+    return uuid.uuid4().hex[:12]

@@ -1,0 +1,121 @@
+"""An endpoint whose behaviour the test writes: a list of steps in the query string.
+
+`script(key, *steps)` makes the request target. What each step did is recorded under the key. Steps:
+
+- `("send", message)`: recorded as `("sent", type)`; an exception is recorded and goes on up.
+- `("try", message)`: the same, but the script goes on after an exception.
+- `("receive",)`: records the message.
+- `("gate", name)`: waits until the gate is open.
+- `("sleep", seconds)`.
+- `("raise", text)`, `("return", value)`.
+- `("until-disconnect",)`: receives until `http.disconnect`, which it records.
+- `("fill", size)`: sends a piece of so many bytes, with more to come.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import urllib.parse
+from typing import Any
+
+from support.asgi import (
+    RECORDS,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    argument,
+    gate,
+    piece,
+    route,
+    wait_for_disconnect,
+)
+
+Step = tuple[Any, ...]
+
+
+def script(key: str, *steps: Step) -> str:
+    return f"/script/{key}?{urllib.parse.quote(repr(steps), safe='')}"
+
+
+def start_message(status: int = 200, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+def body_message(body: bytes = b"", more_body: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more_body}
+
+
+@route("script")
+async def run_script(scope: Scope, receive: Receive, send: Send) -> Any:
+    record = RECORDS[argument(scope)]
+    steps: tuple[Step, ...] = ast.literal_eval(urllib.parse.unquote(scope["query_string"].decode()))
+    for name, *arguments in steps:
+        if name == "return":
+            record.append(("returned",))
+            return arguments[0]
+        try:
+            await run_step(name, arguments, record, receive, send)
+        except asyncio.CancelledError:
+            record.append(("cancelled",))
+            raise
+        except Exception as error:
+            record.append(("raised", type(error).__name__, str(error)))
+            if name != "try":
+                raise
+    record.append(("finished",))
+    return None
+
+
+async def run_step(
+    name: str, arguments: list[Any], record: list[Any], receive: Receive, send: Send
+) -> None:
+    if name in ("send", "try"):
+        message: Message = arguments[0]
+        await send(message)
+        record.append(("sent", message["type"]))
+    elif name == "receive":
+        record.append(("received", dict(await receive())))
+    elif name == "gate":
+        await gate(arguments[0]).wait()
+    elif name == "sleep":
+        await asyncio.sleep(arguments[0])
+    elif name == "raise":
+        raise ValueError(arguments[0])
+    elif name == "until-disconnect":
+        await wait_for_disconnect(receive)
+        record.append(("disconnected",))
+    elif name == "fill":
+        await piece(send, b"x" * arguments[0])
+    else:
+        raise AssertionError(f"no such step: {name}")
+
+
+@route("bytes-like")
+async def bytes_like(scope: Scope, receive: Receive, send: Send) -> None:
+    """`body` in so many pieces of the type that the argument names."""
+    kinds: dict[str, Any] = {"bytes": bytes, "bytearray": bytearray, "memoryview": memoryview}
+    kind, pieces = kinds[argument(scope)], int(argument(scope, 1))
+    await send(start_message())
+    for number in range(pieces):
+        more_body = number + 1 < pieces
+        await send({"type": "http.response.body", "body": kind(b"body"), "more_body": more_body})
+
+
+@route("headers-as")
+async def headers_as(scope: Scope, receive: Receive, send: Send) -> None:
+    """Two fields in the kind of iterable that the argument names."""
+    pairs = [(b"x-a", b"1"), (b"x-a", b"2"), (b"content-length", b"2")]
+    message: dict[str, Any] = {"type": "http.response.start", "status": 200}
+    kind = argument(scope)
+    if kind == "list":
+        message["headers"] = pairs
+    elif kind == "tuple":
+        message["headers"] = tuple(pairs)
+    elif kind == "generator":
+        message["headers"] = (pair for pair in pairs)
+    elif kind == "pairs-as-lists":
+        message["headers"] = [list(pair) for pair in pairs]
+    await send(message)
+    await send({"type": "http.response.body", "body": b"ok"})

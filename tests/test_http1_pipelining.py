@@ -1,0 +1,187 @@
+"""Requests sent before the answers to earlier ones: answered in order, one at a time."""
+
+from __future__ import annotations
+
+import random
+import select
+
+import pytest
+
+from support.endpoints_script import body_message, script, start_message
+from support.refusal import assert_refusal
+from support.remote import open_gate, records, wait_for_waiting
+from support.server import Server
+from support.wire import TruncatedError, Wire, deliveries, request
+
+pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
+
+
+def test_a_hundred_requests_with_random_delays_are_answered_in_order(server: Server) -> None:
+    chance = random.Random(1)
+    data = b"".join(
+        request("GET", f"/delay/{chance.choice([0, 0, 0, 1, 2, 5])}/{number}")
+        for number in range(100)
+    )
+    with server.connect() as wire:
+        wire.send(data)
+        assert [int(wire.response().body) for _ in range(100)] == list(range(100))
+        wire.assert_open()
+
+
+def test_a_thousand_requests_in_one_write_are_all_answered(server: Server) -> None:
+    with server.connect() as wire:
+        wire.send(request("GET", "/") * 1000)
+        assert {wire.response().body for _ in range(1000)} == {b"hello"}
+        wire.assert_open()
+
+
+def test_pipelined_requests_are_answered_however_they_are_cut(server: Server) -> None:
+    data = (
+        request("GET", "/delay/0/a")
+        + request("POST", "/echo", body=b"b")
+        + request("POST", "/echo", "Transfer-Encoding: chunked")
+        + b"1\r\nc\r\n0\r\n\r\n"
+        + request("GET", "/delay/1/d")
+    )
+    for how, wire in deliveries(server, data):
+        assert [wire.response().body for _ in range(4)] == [b"a", b"b", b"c", b"d"], how
+        wire.assert_open()
+
+
+def test_methods_and_framings_may_be_mixed(server: Server) -> None:
+    methods = ["GET", "HEAD", "POST", "HEAD", "POST", "GET"]
+    with server.connect() as wire:
+        for method in methods * 10:
+            wire.send_request(method, "/echo", body=b"body" if method == "POST" else b"")
+        for method in methods * 10:
+            response = wire.response(method)
+            assert response.status == 200
+            assert response.body == (b"body" if method == "POST" else b"")
+        wire.assert_open()
+
+
+@pytest.mark.strict
+def test_answers_to_requests_read_at_once_leave_in_one_write(server: Server) -> None:
+    with server.connect() as wire:
+        wire.assert_open()
+        wire.send(request("GET", "/") * 16)
+        assert wire.is_readable(within_s=5)
+        # On the loopback a write arrives as it was made.
+        received = wire.socket.recv(1 << 20)
+        assert received.count(b"HTTP/1.1 200 OK\r\n") == 16
+        assert received.endswith(b"hello")
+
+
+def test_next_request_starts_only_when_the_one_before_is_answered(server: Server, key: str) -> None:
+    with server.connect() as wire:
+        wire.send(request("GET", f"/wait/{key}") + request("GET", f"/record-scope/{key}-next"))
+        wait_for_waiting(server, key)
+        server.barrier()
+        assert records(server, f"{key}-next") == []
+        open_gate(server, key)
+        assert wire.response().body == b"opened"
+        assert wire.response().body == b"recorded"
+    assert len(records(server, f"{key}-next")) == 1
+
+
+def assert_last(wire: Wire, status: int = 200) -> None:
+    assert wire.response().status == status
+    wire.assert_closed()
+
+
+def test_nothing_is_answered_after_connection_close(server: Server) -> None:
+    with server.connect() as wire:
+        wire.send(request("GET", "/", "Connection: close") + request("GET", "/smuggled") * 3)
+        assert_last(wire)
+
+
+def test_nothing_is_answered_after_http_1_0(server: Server) -> None:
+    with server.connect() as wire:
+        wire.send(b"GET / HTTP/1.0\r\n\r\n" + request("GET", "/smuggled") * 3)
+        assert_last(wire)
+
+
+def test_nothing_is_answered_after_the_application_closed(server: Server, key: str) -> None:
+    head = start_message(200, (b"content-length", b"0"), (b"connection", b"close"))
+    target = script(key, ("sleep", 0.01), ("send", head), ("send", body_message()))
+    with server.connect() as wire:
+        wire.send(request("GET", target) + request("GET", "/smuggled") * 3)
+        assert_last(wire)
+
+
+def test_nothing_is_answered_after_a_500(server: Server, key: str) -> None:
+    with server.connect() as wire:
+        wire.send(request("GET", script(key, ("raise", "x"))) + request("GET", "/smuggled") * 3)
+        assert_last(wire, 500)
+
+
+def test_nothing_is_answered_after_a_response_was_cut(server: Server, key: str) -> None:
+    steps = [("send", start_message()), ("send", body_message(b"a", True)), ("raise", "x")]
+    with server.connect() as wire:
+        wire.send(request("GET", script(key, *steps)) + request("GET", "/smuggled") * 3)
+        with pytest.raises(TruncatedError):
+            wire.response()
+        wire.assert_closed()
+
+
+@pytest.mark.strict
+def test_malformed_request_is_refused_after_the_answers_before_it(server: Server) -> None:
+    data = request("GET", "/delay/20/a") + request("GET", "/delay/0/b")
+    with server.connect() as wire:
+        wire.send(data + b"GET / HTTP/9\r\n\r\n" + request("GET", "/smuggled"))
+        assert wire.response().body == b"a"
+        assert wire.response().body == b"b"
+        assert_refusal(wire, (400, 505))
+
+
+@pytest.mark.strict
+def test_malformed_request_does_not_disturb_the_answer_under_way(server: Server, key: str) -> None:
+    steps = [
+        ("send", start_message()),
+        ("send", body_message(b"first", True)),
+        ("gate", key),
+        ("send", body_message(b"last")),
+    ]
+    with server.connect() as wire:
+        wire.send(request("GET", script(key, *steps)) + b"oops\r\n\r\n")
+        wait_for_waiting(server, key)
+        server.barrier()
+        open_gate(server, key)
+        assert wire.response().body == b"firstlast"
+        assert_refusal(wire)
+
+
+def test_reading_stops_while_pipelined_requests_wait(server: Server, key: str) -> None:
+    block = request("GET", "/") * 1000
+    with server.connect() as wire:
+        wire.send(request("GET", f"/wait/{key}"))
+        wait_for_waiting(server, key)
+        before = server.rss_bytes()
+        wire.socket.setblocking(False)
+        sent = 0
+        while sent < 64 << 20 and select.select([], [wire.socket], [], 0.25)[1]:
+            sent += wire.socket.send(block)
+        assert sent < 32 << 20, "the server read on"
+        assert server.rss_bytes() - before < 8 << 20
+
+
+def test_memory_stays_flat_while_nobody_reads_the_answers(server: Server) -> None:
+    block = request("GET", "/large/100000/100000") * 100
+    before = server.rss_bytes()
+    with server.connect() as wire:
+        wire.socket.setblocking(False)
+        sent = 0
+        while sent < 64 << 20 and select.select([], [wire.socket], [], 0.25)[1]:
+            sent += wire.socket.send(block)
+        assert sent < 32 << 20, "the server read on"
+        assert server.rss_bytes() - before < 16 << 20
+
+
+def test_vanished_client_with_requests_waiting_does_no_harm(server: Server, key: str) -> None:
+    for number in range(20):
+        wire = server.connect()
+        wire.send(request("GET", f"/wait/{key}") + request("GET", "/") * 50)
+        wait_for_waiting(server, key, number + 1)
+        wire.reset()
+    open_gate(server, key)
+    server.barrier()
