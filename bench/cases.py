@@ -58,7 +58,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Wrk:
-    """Requests as fast as they are answered, from wrk, with a script from `wrk/` if need be."""
+    """Requests as fast as they are answered, from wrk, with a script from `lua/` if need be."""
 
     connections: int
     script: str | None = None

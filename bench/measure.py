@@ -127,8 +127,13 @@ def measure_running(case: Case, port: int, process: ServerProcess, settings: Set
             return idle_memory(case, count, port, process)
         case Wrk() | Bulk():
             probe.check(port, case.exchange)
-            load_once(case, port, min(WARM_UP_S, settings.seconds), settings)
-            return loaded(case, port, process, settings)
+            try:
+                load_once(case, port, min(WARM_UP_S, settings.seconds), settings)
+                return loaded(case, port, process, settings)
+            except wrk.LoadError as error:
+                if process.has_ended():
+                    raise wrk.LoadError(f"died under load ({exit_reason(process)})") from error
+                raise
 
 
 # Loading
@@ -139,7 +144,7 @@ def loaded(case: Case, port: int, process: ServerProcess, settings: Settings) ->
     report = load_once(case, port, settings.seconds, settings)
     after = process.cpu_time()
     if process.has_ended():
-        raise probe.AnswerError(f"died under load ({exit_reason(process)})")
+        raise wrk.LoadError("ended while it was loaded")
     figures = {
         "requests": float(report.requests),
         "requests_per_s": report.requests / report.seconds,
@@ -173,7 +178,7 @@ def load_once(case: Case, port: int, seconds: float, settings: Settings) -> wrk.
 def run_wrk(
     load: Wrk, exchange: Exchange, port: int, seconds: float, settings: Settings
 ) -> wrk.Report:
-    report = wrk.run(load, exchange, port, seconds, settings.folder / "wrk")
+    report = wrk.run(load, exchange, port, seconds, settings.folder / "lua")
     if report.errors > ERROR_SHARE_MAX * report.requests + load.connections:
         raise wrk.LoadError(f"{report.errors} socket errors in {report.requests} requests")
     return report

@@ -138,7 +138,7 @@ def fastpysgi(executables: Executables, launch: Launch) -> list[str]:
 SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
-        Server("floor", Role.FLOOR, floor),
+        Server("floor", Role.FLOOR, floor, has_access_log=False),
         Server("pronghorn", Role.OWN, pronghorn),
         Server("pronghorn-asyncio", Role.OWN, pronghorn_asyncio),
         Server("uvicorn", Role.PEER, uvicorn, "uvicorn"),

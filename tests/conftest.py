@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from support.remote import records
 from support.server import Server, serve
 

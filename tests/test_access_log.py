@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import Start
 from support.endpoints_script import body_message, script, start_message
 from support.remote import literal, open_gate

@@ -6,7 +6,6 @@ import contextlib
 from typing import Any
 
 import pytest
-
 from support.endpoints_script import Step, body_message, script, start_message
 from support.remote import open_gate, records, wait_for_record, wait_for_waiting
 from support.server import Server
@@ -188,10 +187,37 @@ def test_body_before_start_raises(server: Server, key: str) -> None:
     )
 
 
-def test_unknown_message_before_start_raises(server: Server, key: str) -> None:
-    assert raised(server, key, ("send", {"type": "http.response.oops"})) == (
+# Extensions that no scope offers, a mistake, and another protocol.
+UNKNOWN = [
+    {"type": "http.response.oops"},
+    {"type": "http.response.pathsend", "path": "/etc/passwd"},
+    {"type": "http.response.zerocopysend", "file": 0},
+    {"type": "http.response.trailers", "headers": [(b"a", b"b")]},
+    {"type": "http.response.push", "path": "/", "headers": []},
+    {"type": "http.response.debug", "info": {}},
+    {"type": "websocket.accept"},
+    {"type": "lifespan.startup.complete"},
+    {"type": ""},
+]
+
+
+@pytest.mark.parametrize("message", UNKNOWN, ids=lambda message: message["type"])
+def test_unknown_message_before_start_raises(
+    server: Server, key: str, message: dict[str, Any]
+) -> None:
+    assert raised(server, key, ("send", message)) == (
         "RuntimeError",
-        "Expected ASGI message 'http.response.start', but got 'http.response.oops'.",
+        f"Expected ASGI message 'http.response.start', but got '{message['type']}'.",
+    )
+
+
+@pytest.mark.parametrize("message", UNKNOWN, ids=lambda message: message["type"])
+def test_unknown_message_within_the_response_raises(
+    server: Server, key: str, message: dict[str, Any]
+) -> None:
+    assert raised(server, key, ("send", start_message()), ("send", message)) == (
+        "RuntimeError",
+        f"Expected ASGI message 'http.response.body', but got '{message['type']}'.",
     )
 
 

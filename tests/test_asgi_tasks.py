@@ -9,7 +9,6 @@ import ast
 from typing import Any
 
 import pytest
-
 from support.endpoints_tasks import WAYS
 from support.remote import (
     literal,

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-
 from conftest import Start
 from support.server import WAIT_S_MAX, Server, serve
 from support.wire import TruncatedError

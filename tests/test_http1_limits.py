@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from conftest import Start
 from support.endpoints_script import body_message, script, start_message
 from support.refusal import SMUGGLED, assert_refusal

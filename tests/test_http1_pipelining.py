@@ -6,7 +6,6 @@ import random
 import select
 
 import pytest
-
 from support.endpoints_script import body_message, script, start_message
 from support.refusal import assert_refusal
 from support.remote import open_gate, records, wait_for_waiting
@@ -165,6 +164,7 @@ def test_reading_stops_while_pipelined_requests_wait(server: Server, key: str) -
         assert server.rss_bytes() - before < 8 << 20
 
 
+@pytest.mark.strict
 def test_memory_stays_flat_while_nobody_reads_the_answers(server: Server) -> None:
     block = request("GET", "/large/100000/100000") * 100
     before = server.rss_bytes()

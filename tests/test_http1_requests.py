@@ -11,7 +11,6 @@ import subprocess
 from typing import Any
 
 import pytest
-
 from conftest import Start
 from support.remote import literal, open_gate, wait_for_waiting
 from support.server import Server

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import pytest
-
 from conftest import Start
 from support.endpoints_script import Step, body_message, script, start_message
 from support.remote import open_gate, records, wait_for_record, wait_for_waiting
@@ -21,6 +20,13 @@ from support.wire import ClosedError, Response, TruncatedError, Wire
 pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
 
 TCHAR = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
+# Those whose phrase is the same in every Python and every RFC.
+USUAL_STATUSES = [
+    *(200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408),
+    *(409, 410, 411, 412, 415, 417, 418, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 511),
+]
 
 
 def run(
@@ -124,8 +130,7 @@ def test_application_may_add_its_own_server_and_date(server: Server, key: str) -
 
 @pytest.mark.parametrize(
     "status",
-    [200, 201, 202, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409]
-    + [410, 411, 412, 415, 417, 418, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 511],
+    USUAL_STATUSES,
 )
 def test_reason_is_the_usual_one(server: Server, key: str, status: int) -> None:
     response = run(server, key, *send(start_message(status), body_message(b"")))
@@ -337,17 +342,12 @@ def test_headers_may_be_any_iterable_of_pairs(server: Server, kind: str) -> None
 # --- What an application does wrong ------------------------------------------------------------
 
 
-def assert_cut(wire: Wire, received: bytes = b"") -> None:
-    """A response that began ends with the connection before it is whole."""
-    try:
+def assert_cut(wire: Wire, *received: bytes) -> None:
+    """A response ends with the connection before it is whole, after one of these bodies."""
+    with pytest.raises((TruncatedError, ClosedError)) as cut:
         wire.response()
-    except TruncatedError as error:
-        partial = error.partial
-        assert (partial.body if partial else b"") == received
-    except ClosedError:
-        assert received == b""
-    else:
-        raise AssertionError("the response looks whole")
+    partial = cut.value.partial if isinstance(cut.value, TruncatedError) else None
+    assert (partial.body if partial else b"") in received
     wire.assert_closed()
 
 
@@ -361,15 +361,13 @@ def test_body_longer_than_declared_is_cut(
     with server.connect() as wire:
         wire.send_request("GET", script(key, *steps))
         wire.send_request("GET", "/smuggled")
-        try:
-            response = wire.response()
-            # All that was declared came before the mistake was made.
-            assert (first, response.body) == ([b"abcde"], b"abcde")
-        except TruncatedError as error:
-            assert error.partial is None or b"abcde".startswith(error.partial.body)
-        except ClosedError:
-            pass
-        wire.assert_closed()
+        if first == [b"abcde"]:
+            # All that was declared may have left before the mistake was made.
+            with contextlib.suppress(TruncatedError, ClosedError):
+                assert wire.response().body == b"abcde"
+            wire.assert_closed()
+        else:
+            assert_cut(wire, *(b"abcde"[:size] for size in range(6)))
     raised = ("raised", "RuntimeError", "Response content longer than Content-Length")
     assert wait_for_record(server, key, raised)[-1] == raised
 

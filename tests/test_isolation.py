@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from conftest import Start, loops
 from support.endpoints_script import Step, body_message, script, start_message
 from support.remote import (

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-
 from conftest import Start, loops
 from support.remote import literal
 from support.server import Server

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import Start, loops
 from support.remote import literal
 from support.server import Server
@@ -148,10 +147,13 @@ def test_unix_socket_is_gone_after_sigterm(start: Start, tmp_path: Path) -> None
 def test_inherited_descriptor_is_served(
     start: Start, tmp_path: Path, family: str, listening: bool
 ) -> None:
-    families = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX}
-    addresses: dict[str, Any] = {"ipv4": ("127.0.0.1", 0), "ipv6": ("::1", 0), "unix": str(tmp_path / "socket")}
-    with socket.socket(families[family]) as listener:
-        listener.bind(addresses[family])
+    places: dict[str, tuple[int, Any]] = {
+        "ipv4": (socket.AF_INET, ("127.0.0.1", 0)),
+        "ipv6": (socket.AF_INET6, ("::1", 0)),
+        "unix": (socket.AF_UNIX, str(tmp_path / "socket")),
+    }
+    with socket.socket(places[family][0]) as listener:
+        listener.bind(places[family][1])
         if listening:
             listener.listen()
         number = listener.fileno()

@@ -323,16 +323,16 @@ def test_grace_ends_with_cancellation(capsys: pytest.CaptureFixture[str]) -> Non
     assert "INFO:     Application shutdown complete." in said
 
 
-def test_forced_exit_does_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+def test_forced_exit_does_not_wait(again: int, capsys: pytest.CaptureFixture[str]) -> None:
     async def body() -> None:
         gate = Gate()
         async with serving(gate) as server:
             request = asyncio.create_task(get(server))
             await gate.entered.wait()
             server.handle_exit(signal.SIGTERM, None)
-            server.handle_exit(signal.SIGTERM, None)
             assert not server.force_exit
-            server.handle_exit(signal.SIGINT, None)
+            server.handle_exit(again, None)
             assert server.force_exit
             server._captured_signals.clear()
             await request

@@ -12,7 +12,6 @@ import socket
 import time
 
 import pytest
-
 from conftest import Start
 from support.endpoints_script import script
 from support.remote import wait_for_waiting

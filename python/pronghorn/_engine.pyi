@@ -16,8 +16,7 @@ class Engine:
     Only the loop's thread may call it. All times are seconds, all sizes bytes.
 
     `state` is copied (shallow) into every scope. `default_headers` are written after `date`
-    (when `date_header`) and before the application's. `server_loop` errors of the engine itself go
-    to `loop.call_exception_handler`.
+    (when `date_header`) and before the application's.
 
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
     message, exception)` what an application raised; `log_access(scope, status)`, when given, is
@@ -78,4 +77,4 @@ class Engine:
 
     @property
     def request_count(self) -> int:
-        """Requests handed to the application since the start."""
+        """Requests answered since the start."""

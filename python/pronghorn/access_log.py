@@ -25,10 +25,11 @@ def access_hook() -> Callable[[HTTPScope, int], None] | None:
     def log_access(scope: HTTPScope, status: int) -> None:
         log(
             '%s - "%s %s HTTP/%s" %d',
-            client_address(scope["client"]),
-            scope["method"],
+            # An application may have emptied its scope by now; that is no reason to lose the line.
+            client_address(scope.get("client")),
+            scope.get("method", "-"),
             path_with_query_string(scope),
-            scope["http_version"],
+            scope.get("http_version", "-"),
             status,
         )
 
@@ -42,8 +43,8 @@ def client_address(client: Address | None) -> str:
 
 def path_with_query_string(scope: WWWScope) -> str:
     """The path, quoted again, and the query string as it came but for unprintable bytes."""
-    path = quote(scope["path"], errors="replace")
-    query = scope["query_string"]
+    path = quote(scope.get("path", "-"), errors="replace")
+    query = scope.get("query_string")
     if not query:
         return path
     if _UNSAFE_IN_QUERY.search(query):

@@ -59,7 +59,7 @@ class ServerState:
 
     @property
     def total_requests(self) -> int:
-        """Requests handed to the application so far."""
+        """Requests answered so far."""
         current = self.engine.request_count if self.engine else 0
         return self._requests_of_the_past + current
 
@@ -149,7 +149,7 @@ class Server:
             return
         try:
             self.servers = self._open_listeners(sockets)
-            self._open_engine()
+            self._open_engine_in_context()
         except OSError as error:
             logger.error(error)
             self._close_listeners()
@@ -219,9 +219,9 @@ class Server:
             signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the server on a signal; a second interrupt stops it from waiting."""
+        """End the server on a signal; a second one stops it from waiting."""
         self._captured_signals.append(sig)
-        if self.should_exit and sig == signal.SIGINT:
+        if self.should_exit:
             self.force_exit = True
         else:
             self.should_exit = True
@@ -236,6 +236,13 @@ class Server:
                 each.setblocking(False)
                 each.listen(self.config.backlog)
         return listeners
+
+    def _open_engine_in_context(self) -> None:
+        """Open the engine in the context of which requests get copies."""
+        if self.config.reset_contextvars:
+            contextvars.Context().run(self._open_engine)
+        else:
+            self._open_engine()
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
@@ -265,11 +272,7 @@ class Server:
         for listener in self.servers:
             for each in listener.sockets:
                 engine.listen(each)
-        if config.reset_contextvars:
-            # Requests run in copies of the context in which the reader was added.
-            contextvars.Context().run(loop.add_reader, engine.fileno(), engine.on_ready)
-        else:
-            loop.add_reader(engine.fileno(), engine.on_ready)
+        loop.add_reader(engine.fileno(), engine.on_ready)
 
     def _trust_proxy(self) -> TrustedProxies | None:
         if not self.config.proxy_headers:

@@ -23,8 +23,8 @@ class Keep(logging.Filter):
         return True
 
 
-for logger_name in ("pronghorn.access", "uvicorn.access"):
-    logging.getLogger(logger_name).addFilter(Keep())
+# As applications do that were written for Uvicorn.
+logging.getLogger("uvicorn.access").addFilter(Keep())
 
 
 @route("process")

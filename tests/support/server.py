@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from support.wire import Address, Wire
+from support.wire import Address, Wire, authority
 
 TESTS = Path(__file__).resolve().parent.parent
 START_S_MAX = 20.0
@@ -126,7 +126,7 @@ class Server:
     @property
     def host(self) -> str:
         """What a `Host` field holds."""
-        return f"127.0.0.1:{self.port}" if isinstance(self.address, tuple) else "localhost"
+        return authority(self.address)
 
     @property
     def url(self) -> str:

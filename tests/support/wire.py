@@ -1,9 +1,9 @@
 """A client that believes nothing: bytes out as they are given, responses read by the letter.
 
 `Wire` is one connection. Its reader takes a response only if status line, field lines and framing
-are what RFC 9112 asks of a server; anything else is a `FramingError`, and a response cut short is
-`TruncatedError`. Every read has a deadline. `deliveries()` sends the same bytes whole, byte by byte and
-cut at every point.
+are what RFC 9112 asks of a server; anything else is a `FramingError`, and a response cut short is a
+`TruncatedError`. Every read has a deadline. `deliveries()` sends the same bytes whole, byte by byte
+and cut at every point.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Wire:
             raise
         if isinstance(address, tuple):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.host = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "localhost"
+        self.host = authority(address)
         self._received = bytearray()
         self._ended = False
         # The peer's RST instead of its FIN.
@@ -309,6 +309,14 @@ class Wire:
         self._received += data
         self._ended = not data
         return bool(data)
+
+
+def authority(address: Address) -> str:
+    """What a `Host` field holds."""
+    if not isinstance(address, tuple):
+        return "localhost"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{host}:{address[1]}"
 
 
 def request(

@@ -133,15 +133,22 @@ impl Connection {
     /// Reading is of use now: the application keeps up.
     pub fn wants_input(&self) -> bool {
         match (self.closing, &self.exchange) {
-            (Closing::Lingering { .. }, _) => true,
             (Closing::AfterFlush { .. }, _) => false,
             (Closing::No, Some(exchange)) if self.protocol.expects_body() => {
                 exchange.inbox_bytes() < READ_BYTES
             }
             (Closing::No, Some(_)) => self.pending.len() < PIPELINE_BYTES_MAX,
-            // A head, which has its own limits.
-            (Closing::No, None) => true,
+            // A head has limits of its own; what comes while lingering is dropped.
+            (Closing::No, None) | (Closing::Lingering { .. }, _) => true,
         }
+    }
+
+    /// No request has begun, and none is known to be waiting.
+    pub fn is_idle(&self) -> bool {
+        self.closing == Closing::No
+            && self.protocol.is_between_requests()
+            && self.pending.is_empty()
+            && !self.transport.is_readable()
     }
 
     /// The peer waits for the application, not the other way round.

@@ -43,8 +43,8 @@ impl Engine {
         app: &Bound<'_, PyAny>,
         event_loop: &Bound<'_, PyAny>,
         state: &Bound<'_, PyDict>,
-        root_path: String,
-        default_headers: Vec<(Vec<u8>, Vec<u8>)>,
+        root_path: &str,
+        default_headers: &Bound<'_, PyAny>,
         date_header: bool,
         limit_concurrency: Option<usize>,
         limit_request_headers: usize,
@@ -73,7 +73,7 @@ impl Engine {
             write_timeout: duration("timeout_write_s", timeout_write_s)?,
         };
         let raised = |raised: Raised| raised.into_error(py);
-        let scopes = ScopeMaker::new(&root_path, Object::from_bound(state)).map_err(raised)?;
+        let scopes = ScopeMaker::new(root_path, Object::from_bound(state)).map_err(raised)?;
         let messages = MessageMaker::new(scopes.empty_bytes()).map_err(raised)?;
         let application = Rc::new(Application {
             callable: Object::from_bound(app),
@@ -95,7 +95,7 @@ impl Engine {
             call_later: method("call_later")?,
             create_future: method("create_future")?,
         };
-        let defaults = DefaultHeaders::new(header_lines(&default_headers)?, date_header);
+        let defaults = DefaultHeaders::new(header_lines(default_headers)?, date_header);
         let trust_proxy = trust_proxy.map(Object::from_bound);
         let worker = Worker::new(settings, application, trust_proxy, functions, defaults)?;
         let this = Rc::downgrade(&worker);
@@ -207,10 +207,11 @@ fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
 }
 
 /// The operator's header lines; what would not be valid on the wire is refused here, once.
-fn header_lines(headers: &[(Vec<u8>, Vec<u8>)]) -> PyResult<Vec<u8>> {
+fn header_lines(headers: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut lines = Vec::new();
-    for (name, value) in headers {
-        pronghorn_proto::http1::write_field_line(name, value, &mut lines)
+    for header in headers.try_iter()? {
+        let (name, value) = header?.extract::<(Vec<u8>, Vec<u8>)>()?;
+        pronghorn_proto::http1::write_field_line(&name, &value, &mut lines)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
     }
     Ok(lines)

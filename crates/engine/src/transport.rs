@@ -20,6 +20,16 @@ pub enum Received {
     Failed,
 }
 
+/// What is known of the bytes that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incoming {
+    Nothing,
+    Something,
+    /// The end has been told of and comes after what is still to be read.
+    SomethingLast,
+    Ended,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Registration {
     None,
@@ -32,12 +42,7 @@ enum Registration {
 pub struct Transport {
     socket: OwnedFd,
     registration: Registration,
-    /// There may be something to read.
-    pub readable: bool,
-    /// The end has been told of and comes after what is still to be read.
-    pub end_is_near: bool,
-    /// The peer has ended its side.
-    pub ended: bool,
+    incoming: Incoming,
     /// Nothing can be sent any more.
     pub broken: bool,
     /// The kernel took less than it was given; it will tell when it can take more.
@@ -55,30 +60,49 @@ impl Transport {
         Self {
             socket,
             registration: Registration::None,
-            readable: true,
-            end_is_near: false,
-            ended: false,
+            incoming: Incoming::Something,
             broken: false,
             blocked: false,
         }
+    }
+
+    /// The set has told of something to read, or of the end.
+    pub fn note(&mut self, readable: bool, ended: bool) {
+        self.incoming = match self.incoming {
+            Incoming::Ended => Incoming::Ended,
+            _ if ended => Incoming::SomethingLast,
+            Incoming::Nothing if readable => Incoming::Something,
+            before => before,
+        };
+    }
+
+    /// There may be something to read.
+    pub fn is_readable(&self) -> bool {
+        matches!(self.incoming, Incoming::Something | Incoming::SomethingLast)
+    }
+
+    /// The peer has ended its side.
+    pub fn has_ended(&self) -> bool {
+        self.incoming == Incoming::Ended
     }
 
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         loop {
             match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((0, _)) => {
-                    self.ended = true;
-                    self.readable = false;
+                    self.incoming = Incoming::Ended;
                     return Received::End;
                 }
                 Ok((count, _)) => {
                     // A short read empties a stream socket (epoll(7)), but for its end.
-                    self.readable = count == buffer.len() || self.end_is_near;
+                    if count < buffer.len() && self.incoming == Incoming::Something {
+                        self.incoming = Incoming::Nothing;
+                    }
                     return Received::Bytes(count);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.readable = false;
+                    self.incoming = Incoming::Nothing;
                     return Received::Empty;
                 }
                 Err(_) => {

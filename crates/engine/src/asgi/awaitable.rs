@@ -62,18 +62,18 @@ impl Native for Waiter {
 impl Waiter {
     pub fn for_message(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
         let was_told = exchange.was_told_of_disconnect();
-        Self::new(exchange, if was_told { Wait::MessageAgain } else { Wait::Message })
+        Self::make(exchange, if was_told { Wait::MessageAgain } else { Wait::Message })
     }
 
     pub fn for_room(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
-        Self::new(exchange, Wait::Room)
+        Self::make(exchange, Wait::Room)
     }
 
     pub fn for_turn(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
-        Self::new(exchange, Wait::Turn)
+        Self::make(exchange, Wait::Turn)
     }
 
-    fn new(exchange: &Ref<Exchange>, wait: Wait) -> Result<Object, Raised> {
+    fn make(exchange: &Ref<Exchange>, wait: Wait) -> Result<Object, Raised> {
         let waiter = Ref::new(Self {
             exchange: exchange.clone(),
             wait: Cell::new(wait),

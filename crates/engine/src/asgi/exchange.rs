@@ -409,7 +409,7 @@ impl Resumable for Exchange {
         this.uninterrupted_bytes.set(0);
         let outcome =
             Self::iterator(this).and_then(|iterator| call::send(&iterator, value.as_ptr()));
-        this.step_ended(outcome)
+        Ok(this.step_ended(outcome))
     }
 
     fn throw(this: &Ref<Self>, exception: Object) -> Result<Step, Raised> {
@@ -426,7 +426,7 @@ impl Resumable for Exchange {
             // Cancelled before the first step: the application is never called.
             None => Err(Raised::restore(attached(), exception)),
         };
-        this.step_ended(outcome)
+        Ok(this.step_ended(outcome))
     }
 
     fn close(this: &Ref<Self>) -> Result<(), Raised> {
@@ -464,7 +464,7 @@ impl Exchange {
         Ok(iterator)
     }
 
-    fn step_ended(&self, outcome: Result<Step, Raised>) -> Result<Step, Raised> {
+    fn step_ended(&self, outcome: Result<Step, Raised>) -> Step {
         let step = match outcome {
             Ok(Step::Yielded(yielded)) => Step::Yielded(yielded),
             Ok(Step::Returned(value)) => {
@@ -481,7 +481,7 @@ impl Exchange {
         };
         self.in_step.set(false);
         self.streams.step_ended(self.connection);
-        Ok(step)
+        step
     }
 
     fn conclude(&self, ended: Ended, value: &Object) {

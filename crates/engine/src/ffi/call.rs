@@ -99,17 +99,19 @@ pub fn awaitable_iterator(object: Object) -> Result<Object, Raised> {
     if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
         return Ok(object);
     }
-    match call_method(&object, &names().r#await, &[]) {
-        Ok(iterator) => Ok(iterator),
-        // A generator-based coroutine (`types.coroutine`) is its own iterator.
-        // SAFETY: live objects; the exception is cleared before going on.
-        Err(raised) => unsafe {
-            if ffi::PyGen_Check(object.as_ptr()) == 0 {
-                return Err(raised);
-            }
-            ffi::PyErr_Clear();
-            Ok(object)
-        },
+    if let Ok(method) = attribute(&object, &names().r#await) {
+        return call(&method, &[]);
+    }
+    // SAFETY: a live object; the exception is cleared before going on.
+    let is_generator = unsafe {
+        ffi::PyErr_Clear();
+        ffi::PyGen_Check(object.as_ptr()) != 0
+    };
+    // A generator-based coroutine (`types.coroutine`) is its own iterator.
+    if is_generator {
+        Ok(object)
+    } else {
+        Err(Raised::type_error("the ASGI application did not return an awaitable"))
     }
 }
 

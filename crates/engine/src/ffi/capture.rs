@@ -72,15 +72,15 @@ impl Capture {
         let call_soon = present.unwrap_or_else(|| self.call_soon.clone());
         SLOT.replace(Slot::Open { call_soon: call_soon.clone() });
         set_item(&self.attributes, &self.name, &self.function)?;
-        let made = make();
+        let result = make();
         let restored = set_item(&self.attributes, &self.name, &call_soon);
         let slot = SLOT.replace(Slot::Closed);
-        let made = made?;
+        let object = result?;
         restored?;
         if let Slot::Full { captured, .. } = slot {
             run(&captured, &call_soon)?;
         }
-        Ok(made)
+        Ok(object)
     }
 
     /// Leaves the loop as it was.

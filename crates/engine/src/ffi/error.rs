@@ -6,10 +6,11 @@ use pyo3::{PyErr, Python, ffi};
 
 use crate::ffi::object::Object;
 
-/// An exception is set on this thread.
+/// An exception is set on this thread. Taking it off consumes the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised;
 
+#[allow(clippy::unused_self, reason = "the mark stands for the exception that is set")]
 impl Raised {
     /// Raises `RuntimeError(text)`.
     pub fn runtime_error(text: &str) -> Self {

@@ -88,8 +88,8 @@ impl<T: Native> Ref<T> {
     }
 
     /// # Safety
-    /// `pointer` points at a place that holds a live instance of `T`'s type for `'a`.
-    pub(super) unsafe fn at<'a>(pointer: &'a *mut ffi::PyObject) -> &'a Self {
+    /// `pointer` points at a place that holds a live instance of `T`'s type for as long.
+    pub(super) unsafe fn at(pointer: &*mut ffi::PyObject) -> &Self {
         // SAFETY: `Ref` is a transparent pointer to the object.
         unsafe { &*std::ptr::from_ref(pointer).cast::<Self>() }
     }
@@ -303,12 +303,12 @@ fn as_iteration(step: Step, none_is_silent: bool) -> Result<*mut ffi::PyObject, 
         // to `PyErr_SetObject` would be taken apart.
         Step::Returned(returned) => unsafe {
             let kind = ffi::PyExc_StopIteration;
-            let stop = Object::from_new(ffi::PyObject_CallFunctionObjArgs(
+            let exception = Object::from_new(ffi::PyObject_CallFunctionObjArgs(
                 kind,
                 returned.as_ptr(),
                 std::ptr::null_mut::<ffi::PyObject>(),
             ))?;
-            ffi::PyErr_SetObject(kind, stop.as_ptr());
+            ffi::PyErr_SetObject(kind, exception.as_ptr());
             Err(Raised)
         },
     }
@@ -411,7 +411,7 @@ unsafe extern "C" fn attribute<T: Resumable>(
     })
 }
 
-/// A proof that this thread is attached, for the few calls of PyO3 that want one.
+/// A proof that this thread is attached, for the few calls into `pyo3` that want one.
 pub fn attached() -> Python<'static> {
     // SAFETY: the engine only runs on attached threads (see `ffi`).
     unsafe { Python::assume_attached() }

@@ -12,6 +12,13 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
+/// How an attempt to accept ended, for its caller.
+enum Outcome {
+    Connection(ConnectionId),
+    Retry,
+    Stop,
+}
+
 impl Worker {
     pub(super) fn listener_ready(&self, index: usize, now: Instant) {
         if let Some(listener) = self.tables.borrow_mut().listeners.get_mut(index) {
@@ -35,9 +42,14 @@ impl Worker {
     fn accept(&self, index: usize, now: Instant) {
         for _ in 0..ACCEPT_BUDGET {
             match self.accept_one(index, now) {
-                Some(Accepted::Exhausted) => return self.back_off(index, now),
-                Some(Accepted::Empty) | None => return,
-                Some(Accepted::Connection(..) | Accepted::Gone) => {}
+                Outcome::Connection(id) => {
+                    // The first bytes are often there already, and a connection that one request
+                    // ends never needs to be registered.
+                    self.read(id, now);
+                    self.rest(id, now);
+                }
+                Outcome::Retry => {}
+                Outcome::Stop => return,
             }
         }
         if self.tables.borrow_mut().schedule_attend() {
@@ -45,27 +57,23 @@ impl Worker {
         }
     }
 
-    fn accept_one(&self, index: usize, now: Instant) -> Option<Accepted> {
+    fn accept_one(&self, index: usize, now: Instant) -> Outcome {
         let mut tables = self.tables.borrow_mut();
-        let listener = tables.listeners.get_mut(index)?;
+        let Some(listener) = tables.listeners.get_mut(index) else { return Outcome::Stop };
         match listener.accept() {
             Accepted::Connection(socket, peer) => {
                 let local = listener.local_address(&socket);
                 let protocol = http1::Connection::new(now, &self.settings.limits);
-                let id = tables.insert(Transport::new(socket), protocol, peer, local);
-                drop(tables);
-                self.begin_connection(id, now);
-                Some(Accepted::Gone)
+                Outcome::Connection(tables.insert(Transport::new(socket), protocol, peer, local))
             }
-            other => Some(other),
+            Accepted::Gone => Outcome::Retry,
+            Accepted::Empty => Outcome::Stop,
+            Accepted::Exhausted => {
+                drop(tables);
+                self.back_off(index, now);
+                Outcome::Stop
+            }
         }
-    }
-
-    /// The first bytes are often there already, and a connection that one request ends never needs
-    /// to be registered.
-    fn begin_connection(&self, id: ConnectionId, now: Instant) {
-        self.read(id, now);
-        self.rest(id, now);
     }
 
     /// Lets a listener rest, so that it does not spin while there are no descriptors.
@@ -84,23 +92,20 @@ impl Worker {
         );
     }
 
-    /// Stops accepting. Who waits in the kernel's queue is served first: closing would reset them.
+    /// Stops accepting. Who waits in the kernel's queue is taken first: closing would reset them.
+    /// Their requests start in the loop's next turn, since this may be called inside a task.
     pub fn stop_listening(&self) {
         let now = Instant::now();
-        self.accept_rest_of_queue(now);
+        let count = self.tables.borrow().listeners.len();
+        for index in 0..count {
+            while let Outcome::Connection(id) = self.accept_one(index, now) {
+                self.list(id);
+            }
+        }
         let mut tables = self.tables.borrow_mut();
         for listener in std::mem::take(&mut tables.listeners) {
             // Closing it does the same.
             let _ = tables.poller.remove(&listener);
-        }
-        drop(tables);
-        self.end_turn();
-    }
-
-    fn accept_rest_of_queue(&self, now: Instant) {
-        let count = self.tables.borrow().listeners.len();
-        for index in 0..count {
-            self.accept(index, now);
         }
     }
 }

@@ -173,13 +173,13 @@ impl Worker {
         match handle {
             Ok(handle) => {
                 let earlier = self.tables.borrow_mut().set_timer(at, handle);
-                self.cancel(earlier);
+                Self::cancel(earlier);
             }
             Err(raised) => raised.report(Some(&on_timer)),
         }
     }
 
-    fn cancel(&self, timer: Option<Object>) {
+    fn cancel(timer: Option<Object>) {
         if let Some(timer) = timer
             && let Err(raised) = call_method(&timer, &names().cancel, &[])
         {

@@ -39,8 +39,7 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let Some(id) = tables.id_at(event.key) else { return };
             let Some(connection) = tables.connection(id) else { return };
-            connection.transport.readable |= event.readable || event.ended;
-            connection.transport.end_is_near |= event.ended;
+            connection.transport.note(event.readable, event.ended);
             if event.writable {
                 connection.transport.unblock();
             }
@@ -79,7 +78,7 @@ impl Worker {
                 let mut tables = self.tables.borrow_mut();
                 let buffer = buffer.get_or_insert_with(|| tables.take_buffer());
                 let Some(connection) = tables.connection(id) else { break };
-                if !connection.transport.readable || !connection.wants_input() {
+                if !connection.transport.is_readable() || !connection.wants_input() {
                     break;
                 }
                 connection.transport.receive(buffer)

@@ -43,7 +43,7 @@ impl Streams for Worker {
             if owed {
                 connection.flush(now, &self.settings);
             }
-            connection.protocol.expects_body() && connection.transport.readable
+            connection.protocol.expects_body() && connection.transport.is_readable()
         };
         if may_read {
             self.read_body(id, now);
@@ -136,7 +136,7 @@ impl Worker {
         let (protocol, mut sink) = connection.writing();
         protocol.flush(limits, &mut sink);
         let next = protocol.next(now, limits);
-        let has_left = connection.transport.ended && connection.pending.is_empty();
+        let has_left = connection.transport.has_ended() && connection.pending.is_empty();
         match next {
             Next::Close { linger } => connection.closing = Closing::AfterFlush { linger },
             Next::Request | Next::Drain if has_left => {
@@ -152,14 +152,19 @@ impl Worker {
     pub(super) fn rest(&self, id: ConnectionId, now: Instant) {
         let is_finished = {
             let mut tables = self.tables.borrow_mut();
+            let is_draining = tables.is_draining;
             let Some(connection) = tables.connection(id) else { return };
+            if is_draining && connection.is_idle() {
+                connection.closing = Closing::AfterFlush { linger: false };
+            }
             is_finished(connection, now)
         };
         if is_finished || self.watch(id).is_err() {
             return self.remove(id);
         }
         let goes_on = self.tables.borrow_mut().connection(id).is_some_and(|connection| {
-            connection.is_pending_fresh || connection.transport.readable && connection.wants_input()
+            connection.is_pending_fresh
+                || connection.transport.is_readable() && connection.wants_input()
         });
         if goes_on {
             // A request cannot start inside the task of another one, and others want a turn too.
@@ -194,24 +199,20 @@ impl Worker {
         drop(connection);
     }
 
-    /// Closes idle connections now, the others after their response.
+    /// Closes idle connections in the loop's next turn, the others after their response. A request
+    /// that has come to an idle one by then is answered: closing would lose it.
     pub fn drain(&self) {
-        let now = Instant::now();
         let ids = {
             let mut tables = self.tables.borrow_mut();
             tables.is_draining = true;
             tables.ids()
         };
         for id in ids {
-            {
-                let mut tables = self.tables.borrow_mut();
-                let Some(connection) = tables.connection(id) else { continue };
+            if let Some(connection) = self.tables.borrow_mut().connection(id) {
                 connection.protocol.end_after_response();
-                if connection.protocol.is_between_requests() && connection.pending.is_empty() {
-                    connection.closing = Closing::AfterFlush { linger: false };
-                }
+                connection.transport.note(true, false);
             }
-            self.rest(id, now);
+            self.list(id);
         }
     }
 
@@ -220,7 +221,7 @@ impl Worker {
         let callbacks = self.callbacks.take();
         self.application.tasks.close();
         let timer = self.tables.borrow_mut().take_timer();
-        self.cancel(timer);
+        Self::cancel(timer);
         drop(callbacks);
         let listeners = std::mem::take(&mut self.tables.borrow_mut().listeners);
         drop(listeners);
@@ -241,9 +242,9 @@ fn is_finished(connection: &mut Connection, now: Instant) -> bool {
     }
     match connection.closing {
         Closing::No => false,
-        Closing::Lingering { .. } => connection.transport.ended,
+        Closing::Lingering { .. } => connection.transport.has_ended(),
         Closing::AfterFlush { .. } if connection.unsent() > 0 => false,
-        Closing::AfterFlush { linger } if !linger || connection.transport.ended => true,
+        Closing::AfterFlush { linger } if !linger || connection.transport.has_ended() => true,
         Closing::AfterFlush { .. } => {
             connection.transport.end();
             connection.closing = Closing::Lingering { until: now + LINGER };

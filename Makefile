@@ -1,0 +1,71 @@
+# The two commands a newcomer needs are `make serve` and `make test`.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+
+.PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz clean
+
+## serve: build, and serve the FastAPI application in examples/
+serve: $(VENV)/.built
+	$(BIN)/pronghorn main:app --app-dir examples --host $(HOST) --port $(PORT)
+
+## test: everything that must pass, but for the lint
+test: test-rust test-python
+
+test-python: $(VENV)/.built
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+test-rust: $(VENV)/.installed
+	cargo test --workspace --exclude pronghorn-engine
+	cargo test --package pronghorn-engine $(ENGINE_TEST_FEATURES)
+
+## lint: formatting, types and the stub of the native module
+lint: $(VENV)/.built
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest pronghorn._engine
+
+## format: bring all sources into shape
+format: $(VENV)/.installed
+	cargo fmt
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+## build: the native module, release build, into the virtual environment
+build: $(VENV)/.built
+
+## bench: all cases against all peers (about an hour); see bench/README.md
+bench: $(VENV)/.built
+	$(BIN)/python bench/run.py
+
+## bench-smoke: that the harness runs and every server answers right
+bench-smoke: $(VENV)/.built
+	$(BIN)/python bench/run.py --smoke --pronghorn $(BIN)/pronghorn
+
+## fuzz: the HTTP/1 parser, for SECONDS (needs clang's runtime; cargo-fuzz installs itself)
+SECONDS ?= 600
+fuzz:
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	cd crates/proto && cargo +nightly fuzz run http1 -- -max_total_time=$(SECONDS)
+
+clean:
+	rm -rf $(VENV) target python/pronghorn/*.so
+
+$(VENV)/.installed: pyproject.toml tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "maturin>=1.8,<2" "ruff>=0.9" "mypy>=1.14" \
+		types-PyYAML -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(RUST_SOURCES)
+	$(BIN)/maturin develop --release --extras standard,wsgi
+	touch $@
