@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Start
+from pronghorn.logging import LOGGING_CONFIG
 from support.endpoints_script import body_message, script, start_message
 from support.remote import literal, open_gate
 from support.server import Server
@@ -247,3 +251,45 @@ def test_refusal_puts_no_raw_byte_into_any_log(logged: Server, data: bytes) -> N
     logged.stderr.wait_for("WARNING", since=err)
     for line in logged.stdout.all(out) + logged.stderr.all(err):
         assert PRINTABLE.fullmatch(line), line
+
+
+def test_lines_of_a_burst_come_whole_and_in_order(start: Start) -> None:
+    server = start("support.apps:app")
+    with server.connect() as wire:
+        for number in range(200):
+            wire.send_request("GET", f"/scope/{number}")
+            wire.response()
+    server.stdout.wait_for("/scope/199 ")
+    lines = [line for line in server.stdout.all() if "/scope/" in line]
+    shown = [re.fullmatch(r'INFO:     \S+ - "GET (\S+) HTTP/1.1" 200 OK', line) for line in lines]
+    assert [match and match[1] for match in shown] == [f"/scope/{n}" for n in range(200)]
+
+
+def test_lines_before_an_error_are_written_before_it(start: Start, tmp_path: Path) -> None:
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    file = tmp_path / "logging.json"
+    file.write_text(json.dumps(config))
+    server = start("support.apps:app", "--log-config", str(file))
+    with server.connect() as wire:
+        wire.send_request("GET", "/scope/before")
+        wire.response()
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        wire.response()
+    server.stderr.wait_for("Invalid HTTP request received.")
+    lines = server.stderr.all()
+    order = [
+        next(number for number, line in enumerate(lines) if mark in line)
+        for mark in ("/scope/before", "Invalid HTTP request received.")
+    ]
+    assert order == sorted(order)
+
+
+def test_last_lines_are_written_before_the_server_ends(start: Start) -> None:
+    server = start("support.apps:app")
+    with server.connect() as wire:
+        wire.send_request("GET", "/scope/last")
+        wire.response()
+    server.signal(signal.SIGTERM)
+    server.wait()
+    server.stdout.wait_for("/scope/last ")

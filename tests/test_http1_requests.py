@@ -286,7 +286,6 @@ def test_absolute_form_without_a_path_means_the_root(server: Server) -> None:
         assert wire.response().body == b"hello"
 
 
-@pytest.mark.strict
 def test_asterisk_form_is_accepted_for_options(server: Server) -> None:
     with server.connect() as wire:
         wire.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -9,6 +9,27 @@ import random
 import re
 
 import pytest
+from support.payloads import (
+    AUTHORITIES_REFUSED,
+    CHUNKED_BODIES_ACCEPTED,
+    CHUNKED_BODIES_REFUSED,
+    CODINGS_IN_DISGUISE,
+    CODINGS_REFUSED,
+    CODINGS_TWICE,
+    FIELD_LINES_REFUSED,
+    HEADS_WITH_A_BARE_CARRIAGE_RETURN,
+    HEADS_WITH_A_BARE_LINE_FEED,
+    HOSTS_REFUSED,
+    HOSTS_TWICE,
+    LENGTH_WITH_CODING,
+    LENGTHS_REFUSED,
+    LENGTHS_TWICE,
+    OTHER_PROTOCOLS,
+    REQUEST_LINES_REFUSED,
+    TARGETS_REFUSED,
+    TRAILERS_ACCEPTED,
+    TRAILERS_REFUSED,
+)
 from support.refusal import ALL, SMUGGLED, WHOLE, assert_refusal, assert_refused
 from support.remote import literal, wait_for_record
 from support.server import Server
@@ -33,87 +54,6 @@ def post(*lines: bytes, version: bytes = b"1.1") -> bytes:
 
 # --- Transfer-Encoding -------------------------------------------------------------------------
 
-CODINGS_REFUSED = [
-    b"",
-    b" ",
-    b"x",
-    b"0",
-    b"*",
-    b"true",
-    b"none",
-    b"chunk",
-    b"chunke",
-    b"xchunked",
-    b"chunkedx",
-    b"chunkedd",
-    b"x-chunked",
-    b"chunked-x",
-    b",chunked",
-    b", chunked",
-    b"chunked,",
-    b"chunked, ",
-    b"chunked ,",
-    b"chunked,,",
-    b"chunked,chunked",
-    b"chunked, chunked",
-    b"chunked chunked",
-    b"chunked\tchunked",
-    b"gzip",
-    b"deflate",
-    b"compress",
-    b"br",
-    b"trailers",
-    b"identity",
-    b"gzip,chunked",
-    b"gzip, chunked",
-    b"x-gzip, chunked",
-    b"identity, chunked",
-    b"identity,chunked",
-    b"chunked, identity",
-    b"chunked, gzip",
-    b"gzip, chunked, identity",
-    b"gzip chunked",
-    b"chunked;",
-    b"chunked; ",
-    b"chunked;q=1",
-    b"chunked; q=0",
-    b"chunked;a=b",
-    b"chunked=",
-    b"chunked/1",
-    b"chunked:chunked",
-    b'"chunked"',
-    b"'chunked'",
-    b'chunked"',
-    b"[chunked]",
-    b"(chunked)",
-    b"<chunked>",
-    b"c hunked",
-    b"ch\tunked",
-    b"%63hunked",
-    b"\x0bchunked",
-    b"chunked\x0b",
-    b"\x0cchunked",
-    b"chunked\x0c",
-    b"\x1cchunked",
-    b"\x1dchunked",
-    b"\x1echunked",
-    b"\x1fchunked",
-    b"\x00chunked",
-    b"chunked\x00",
-    b"chun\x00ked",
-    b"chunked\x7f",
-    b"\x85chunked",
-    b"chunked\x85",
-    b"\xa0chunked",
-    b"chunked\xa0",
-    b"\xc2\xa0chunked",
-    b"\xef\xbb\xbfchunked",
-    b"chun\xe2\x84\xaaed",  # KELVIN SIGN, which lower() makes a `k`
-    b"\rchunked",
-    b"chunked\r",
-    b"\nchunked",
-]
-
 
 @strict
 @pytest.mark.parametrize("coding", CODINGS_REFUSED, ids=label)
@@ -137,40 +77,15 @@ def test_accepts_chunked_in_any_case_with_space_around(server: Server, coding: b
         wire.assert_open()
 
 
-TWO_CODINGS = [
-    (b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
-    (b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"),
-    (b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked"),
-    (b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"),
-    (b"Transfer-Encoding: chunked", b"transfer-encoding:"),
-    (b"Transfer-Encoding:", b"TRANSFER-ENCODING: chunked"),
-]
-
-
 @strict
-@pytest.mark.parametrize("lines", TWO_CODINGS, ids=label)
+@pytest.mark.parametrize("lines", CODINGS_TWICE, ids=label)
 def test_refuses_two_transfer_encoding_fields(server: Server, lines: tuple[bytes, bytes]) -> None:
     assert_refused(server, post(*lines), statuses=(400, 501), rest=b"0\r\n\r\n" + SMUGGLED)
 
 
 @pytest.mark.parametrize(
     "lines",
-    [
-        (b"Transfer-Encoding : chunked",),
-        (b"Transfer-Encoding\t: chunked",),
-        (b" Transfer-Encoding: chunked",),
-        (b"Transfer-Encoding\x0b: chunked",),
-        (b"Transfer-Encoding\x00: chunked",),
-        (b"Transfer-Encoding",),
-        (b"Transfer-Encoding chunked",),
-        (b"X: y", b" Transfer-Encoding: chunked"),
-        (b"X: y\nTransfer-Encoding: chunked",),
-        (b"X: y\rTransfer-Encoding: chunked",),
-        (b"X: y\r\rTransfer-Encoding: chunked",),
-        (b"Transfer-Encoding:", b" chunked"),
-        (b"Transfer-Encoding: chunked", b" identity"),
-        (b"Transfer-Encoding: chunked", b"\tidentity"),
-    ],
+    CODINGS_IN_DISGUISE,
     ids=label,
 )
 def test_refuses_a_transfer_encoding_field_in_disguise(
@@ -187,71 +102,6 @@ def test_underscores_do_not_frame_a_message(server: Server) -> None:
 
 
 # --- Content-Length ----------------------------------------------------------------------------
-
-LENGTHS_REFUSED = [
-    b"",
-    b"  ",
-    b"+5",
-    b"-5",
-    b"-0",
-    b"-1",
-    b"--5",
-    b"5-",
-    b"5_0",
-    b"1_0",
-    b"0x5",
-    b"0b1",
-    b"0o5",
-    b"5h",
-    b"a",
-    b"f",
-    b"five",
-    b"NaN",
-    b"inf",
-    b"5.0",
-    b".5",
-    b"5.",
-    b"5e0",
-    b"5,5",
-    b"5, 5",
-    b"5 ,5",
-    b"5,6",
-    b",5",
-    b"5,",
-    b"5 5",
-    b"5\t5",
-    b"5;",
-    b"5;5",
-    b"5/5",
-    b'"5"',
-    b"'5'",
-    b"%35",
-    b"5\x00",
-    b"\x005",
-    b"\x0b5",
-    b"5\x0b",
-    b"\x0c5",
-    b"5\x0c",
-    b"\x1c5",
-    b"5\x1f",
-    b"5\x7f",
-    b"\xa05",
-    b"5\xa0",
-    b"\x855",
-    b"5\x85",
-    b"\xb2",  # SUPERSCRIPT TWO in Latin-1, which isdigit() takes
-    b"\xc2\xb2",
-    b"\xd9\xa5",  # ARABIC-INDIC DIGIT FIVE
-    b"\xef\xbc\x95",  # FULLWIDTH DIGIT FIVE
-    b"5\r",
-    b"\r5",
-    b"\n5",
-    b"18446744073709551616",  # 2^64
-    b"18446744073709551621",  # 2^64 + 5
-    b"36893488147419103237",  # 2^65 + 5
-    b"99999999999999999999999999999999",
-    b"1" * 400,
-]
 
 
 @pytest.mark.parametrize("length", LENGTHS_REFUSED, ids=label)
@@ -307,14 +157,7 @@ def test_content_length_is_accepted_if_and_only_if_it_is_digits(server: Server) 
 
 @pytest.mark.parametrize(
     "lines",
-    [
-        (b"Content-Length: 5", b"Content-Length: 5"),
-        (b"Content-Length: 5", b"Content-Length: 6"),
-        (b"Content-Length: 6", b"Content-Length: 5"),
-        (b"Content-Length: 5", b"content-length: 05"),
-        (b"Content-Length: 0", b"Content-Length: 40"),
-        (b"Content-Length: 5", b"Content-Length:"),
-    ],
+    LENGTHS_TWICE,
     ids=label,
 )
 def test_refuses_two_content_length_fields(server: Server, lines: tuple[bytes, bytes]) -> None:
@@ -323,14 +166,7 @@ def test_refuses_two_content_length_fields(server: Server, lines: tuple[bytes, b
 
 @pytest.mark.parametrize(
     "lines",
-    [
-        (b"Content-Length: 5", b"Transfer-Encoding: chunked"),
-        (b"Transfer-Encoding: chunked", b"Content-Length: 5"),
-        (b"Transfer-Encoding: chunked", b"Content-Length: 0"),
-        (b"Content-Length: 5", b"Transfer-Encoding: identity"),
-        (b"Content-Length: 5", b"Transfer-Encoding: xchunked"),
-        (b"Content-Length: 5", b"X: y", b"TRANSFER-ENCODING: CHUNKED"),
-    ],
+    LENGTH_WITH_CODING,
     ids=label,
 )
 def test_refuses_content_length_with_transfer_encoding(
@@ -351,70 +187,6 @@ def test_body_of_any_method_is_not_taken_for_a_request(server: Server, method: s
 # --- Chunks ------------------------------------------------------------------------------------
 
 CHUNKED = post(b"Transfer-Encoding: chunked")
-CHUNKED_BODIES_REFUSED = [
-    # Sizes.
-    b"0x5\r\nhello\r\n",
-    b"+5\r\nhello\r\n",
-    b"-5\r\nhello\r\n",
-    b"5_0\r\nhello\r\n",
-    b" 5\r\nhello\r\n",
-    b"5 \r\nhello\r\n",
-    b"\t5\r\nhello\r\n",
-    b"5\t\r\nhello\r\n",
-    b"5 5\r\nhello\r\n",
-    b"5h\r\nhello\r\n",
-    b"g\r\nhello\r\n",
-    b"5.0\r\nhello\r\n",
-    b"5,\r\nhello\r\n",
-    b'"5"\r\nhello\r\n',
-    b"\x005\r\nhello\r\n",
-    b"5\x00\r\nhello\r\n",
-    b"\x0b5\r\nhello\r\n",
-    b"5\x0b\r\nhello\r\n",
-    b"5\xa0\r\nhello\r\n",
-    b"\xb2\r\nhe\r\n",
-    b"\r\nhello\r\n",
-    b";a=b\r\nhello\r\n",
-    b"10000000000000005\r\nhello\r\n",  # 2^64 + 5
-    b"20000000000000005\r\nhello\r\n",
-    b"fffffffffffffffff\r\nhello\r\n",
-    b"1" + b"0" * 40 + b"5\r\nhello\r\n",
-    # Line ends.
-    b"5\nhello\r\n",
-    b"5\rhello\r\n",
-    b"5\r\rhello\r\n",
-    b"5\r\r\nhello\r\n",
-    b"5\n\r\nhello\r\n",
-    b"0\n\n",
-    b"0\r\n\n",
-    b"0\n\r\n",
-    b"0\r\n\rX",
-    b"0\r\n\r\r\n",
-    b"0\r\r\n\r\n",
-    b"00\n\r\n",
-    # Extensions.
-    b"5;\nhello\r\n",
-    b"5;a\nhello\r\n",
-    b"5;a\rb\r\nhello\r\n",
-    b"5;a=b\r\r\nhello\r\n",
-    b"5;a=b\n\r\nhello\r\n",
-    b'5;a="\n"\r\nhello\r\n',
-    b'5;a="\r"\r\nhello\r\n',
-    b"5;a\x00b\r\nhello\r\n",
-    b"2;\n00\r\n0\r\n\r\n",
-    b"0;\n\r\n",
-    b"0;a\rb\r\n\r\n",
-    # What follows the data.
-    b"5\r\nhello0\r\n\r\n",
-    b"5\r\nhello\n0\r\n\r\n",
-    b"5\r\nhello\r0\r\n\r\n",
-    b"5\r\nhello\r\r\n0\r\n\r\n",
-    b"5\r\nhello\n\n0\r\n\r\n",
-    b"5\r\nhelloXX0\r\n\r\n",
-    b"5\r\nhello\r\n\r\n0\r\n\r\n",
-    b"5\r\nhello \r\n0\r\n\r\n",
-    b"5\r\nhello!\r\n0\r\n\r\n",
-]
 
 
 @pytest.mark.parametrize("body", CHUNKED_BODIES_REFUSED, ids=label)
@@ -428,14 +200,7 @@ def test_refuses_a_malformed_chunked_body(server: Server, body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [
-        b"5\r\nhello\r\n0\r\n\r\n",
-        b"00000005\r\nhello\r\n0000\r\n\r\n",
-        b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
-        b"5;a\r\nhello\r\n0;a=b\r\n\r\n",
-        b'5;a="b;c"\r\nhello\r\n0\r\n\r\n',
-        b"5\r\nhello\r\n0\r\nX: y\r\n\r\n",
-    ],
+    CHUNKED_BODIES_ACCEPTED,
     ids=label,
 )
 def test_accepts_a_well_formed_chunked_body(server: Server, body: bytes) -> None:
@@ -520,17 +285,7 @@ def test_malformed_chunk_after_the_response_began_cuts_it_short(server: Server) 
 
 @pytest.mark.parametrize(
     "trailer",
-    [
-        b"Host: evil",
-        b"Content-Length: 40",
-        b"Transfer-Encoding: identity",
-        b"Authorization: evil",
-        b"Cookie: evil",
-        b"X-Forwarded-For: 1.2.3.4",
-        b"Connection: close",
-        b"X: y",
-        b"Content-Type: evil",
-    ],
+    TRAILERS_ACCEPTED,
     ids=label,
 )
 @strict
@@ -545,26 +300,7 @@ def test_trailer_is_read_and_never_merged(server: Server, trailer: bytes) -> Non
 
 @pytest.mark.parametrize(
     "trailers",
-    [
-        b"no colon\r\n\r\n",
-        b": value\r\n\r\n",
-        b"a b: c\r\n\r\n",
-        b"X : y\r\n\r\n",
-        b" X: y\r\n\r\n",
-        b"X: y\r\n Z: z\r\n\r\n",
-        b"X: y\r\n\tz\r\n\r\n",
-        b"X: y\nZ: z\r\n\r\n",
-        b"X: y\rZ: z\r\n\r\n",
-        b"X: y\n\n",
-        b"X: y\r\n\n",
-        b"X: y\r\n\rZ",
-        b"X: \x00\r\n\r\n",
-        b"X\x00: y\r\n\r\n",
-        b"X: \x0b\r\n\r\n",
-        b"X: \x7f\r\n\r\n",
-        b"X\x80: y\r\n\r\n",
-        b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
-    ],
+    TRAILERS_REFUSED,
     ids=label,
 )
 def test_refuses_a_malformed_trailer(server: Server, trailers: bytes) -> None:
@@ -576,17 +312,7 @@ def test_refuses_a_malformed_trailer(server: Server, trailers: bytes) -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [
-        b"GET / HTTP/1.1\nHost: a\n\n",
-        b"GET / HTTP/1.1\r\nHost: a\n\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n\n",
-        b"GET / HTTP/1.1\r\nHost: a\n\r\n",
-        b"GET / HTTP/1.1\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX: y\nHost: a\r\n\r\n",
-        b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /\nHTTP/1.1\r\nHost: a\r\n\r\n",
-    ],
+    HEADS_WITH_A_BARE_LINE_FEED,
     ids=label,
 )
 @strict
@@ -596,22 +322,7 @@ def test_refuses_a_bare_line_feed(server: Server, head: bytes) -> None:
 
 @pytest.mark.parametrize(
     "head",
-    [
-        b"GET / HTTP/1.1\rHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\rHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n\rX: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n\rX",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: \r\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX\r: b\r\n\r\n",
-        b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"\r\n\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /\rHTTP/1.1\r\nHost: a\r\n\r\n",
-    ],
+    HEADS_WITH_A_BARE_CARRIAGE_RETURN,
     ids=label,
 )
 @strict
@@ -621,31 +332,7 @@ def test_refuses_a_bare_carriage_return(server: Server, head: bytes) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [
-        b"X: y\r\n z\r\n",
-        b"X: y\r\n\tz\r\n",
-        b"X: y\r\n \r\n",
-        b"X:\r\n y\r\n",
-        b"X : y\r\n",
-        b"X\t: y\r\n",
-        b": y\r\n",
-        b" : y\r\n",
-        b"X\r\n",
-        b"X y\r\n",
-        b"X Y: z\r\n",
-        b"(X): y\r\n",
-        b"X@: y\r\n",
-        b"X/: y\r\n",
-        b'"X": y\r\n',
-        b"X\x00: y\r\n",
-        b"X\x80: y\r\n",
-        b"X\xc3\xa9: y\r\n",
-        b"X: \x00\r\n",
-        b"X: y\x00z\r\n",
-        b"X: y\x0bz\r\n",
-        b"X: y\x7fz\r\n",
-        b"X: y\x1b[31m\r\n",
-    ],
+    FIELD_LINES_REFUSED,
     ids=label,
 )
 def test_refuses_a_malformed_field_line(server: Server, lines: bytes) -> None:
@@ -689,57 +376,7 @@ def test_every_control_byte_of_a_field_value_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [
-        b"GET",
-        b"GET /",
-        b"GET / ",
-        b"GET / HTTP",
-        b"GET / HTTP/",
-        b"GET / HTTP/1",
-        b"GET / HTTP/1.",
-        b"GET HTTP/1.1",
-        b"GET  / HTTP/1.1",
-        b"GET /  HTTP/1.1",
-        b"GET / HTTP/1.1 ",
-        b"GET / HTTP/1.1\t",
-        b"GET / HTTP/1.1 x",
-        b"GET / x HTTP/1.1",
-        b"GET\t/ HTTP/1.1",
-        b"GET /\tHTTP/1.1",
-        b"GET\x0b/ HTTP/1.1",
-        b" GET / HTTP/1.1",
-        b"\tGET / HTTP/1.1",
-        b"/ HTTP/1.1",
-        b"G@T / HTTP/1.1",
-        b"(GET) / HTTP/1.1",
-        b"G\x00T / HTTP/1.1",
-        b"GET\x00 / HTTP/1.1",
-        b"\x00GET / HTTP/1.1",
-        b"\xef\xbb\xbfGET / HTTP/1.1",
-        b"G\xc3\x8bT / HTTP/1.1",
-        b"GET: / HTTP/1.1",
-        b"GET / http/1.1",
-        b"GET / Http/1.1",
-        b"GET / HTTP /1.1",
-        b"GET / HTTP/ 1.1",
-        b"GET / HTTP/1 .1",
-        b"GET / HTTP/1. 1",
-        b"GET / HTTP/+1.1",
-        b"GET / HTTP/1,1",
-        b"GET / HTTP/1.1.1",
-        b"GET / HTTP/1.10",
-        b"GET / HTTP/11",
-        b"GET / HTTP/01.1",
-        b"GET / HTTP/1.01",
-        b"GET / HTTP/a.b",
-        b"GET / HTTP\\1.1",
-        b"GET / HTTP-1.1",
-        b"GET / HTP/1.1",
-        b"GET / HTTPS/1.1",
-        b"GET / ICE/1.0",
-        b"GET / RTSP/1.0",
-        b"HTTP/1.1 200 OK",
-    ],
+    REQUEST_LINES_REFUSED,
     ids=label,
 )
 @strict
@@ -756,22 +393,8 @@ def test_refuses_other_versions(server: Server, version: str) -> None:
 
 @pytest.mark.parametrize(
     "opening",
-    [
-        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="http2-preface"),
-        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="tls-client-hello"),
-        pytest.param(b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10", id="ssl2-client-hello"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="ssh"),
-        pytest.param(b"EHLO a\r\n", id="smtp"),
-        pytest.param(b"\x00\x00\x00\x00", id="zeros"),
-        pytest.param(b"*1\r\n$4\r\nPING\r\n", id="redis"),
-        pytest.param(b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n", id="proxy-v1"),
-        pytest.param(b"PROXY UNKNOWN\r\n", id="proxy-v1-unknown"),
-        pytest.param(
-            b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x09\x00\x0a",
-            id="proxy-v2",
-        ),
-        pytest.param(b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", id="proxy-v2-local"),
-    ],
+    OTHER_PROTOCOLS.values(),
+    ids=OTHER_PROTOCOLS,
 )
 def test_refuses_other_protocols(server: Server, opening: bytes) -> None:
     assert_refused(server, opening, statuses=(400, 505))
@@ -797,26 +420,7 @@ def test_every_byte_of_a_target_is_visible_ascii_or_refused(server: Server) -> N
 
 @pytest.mark.parametrize(
     "target",
-    [
-        b"a",
-        b"a/b",
-        b"?a",
-        b"#a",
-        b"*a",
-        b"**",
-        b"\\",
-        b"a.example:80",
-        b"http:",
-        b"http:/",
-        b"http://",
-        b"http:///",
-        b"http:///path",
-        b"http://?a",
-        b"://a/",
-        b"1http://a/",
-        b"http//a/",
-        b"http://a b/",
-    ],
+    TARGETS_REFUSED,
     ids=label,
 )
 @strict
@@ -826,21 +430,7 @@ def test_refuses_a_malformed_target(server: Server, target: bytes) -> None:
 
 @pytest.mark.parametrize(
     "authority",
-    [
-        b"b",
-        b"a.b",
-        b"b.a",
-        b"a:81",
-        b"a:80:80",
-        b"a@b",
-        b"user@a",
-        b"user:password@a",
-        b"a\\@b",
-        b"[::1]",
-        b"[a]",
-        b"a%2eb",
-        b"a,b",
-    ],
+    AUTHORITIES_REFUSED,
     ids=label,
 )
 @strict
@@ -897,13 +487,7 @@ def test_refuses_http_1_1_without_a_host(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    [
-        b"Host: a\r\nHost: a\r\n",
-        b"Host: a\r\nHost: b\r\n",
-        b"Host: a\r\nX: y\r\nHOST: a\r\n",
-        b"Host: a\r\nHost:\r\n",
-        b"Host:\r\nHost: a\r\n",
-    ],
+    HOSTS_TWICE,
     ids=label,
 )
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -914,51 +498,7 @@ def test_refuses_two_hosts(server: Server, lines: bytes, version: bytes) -> None
 
 @pytest.mark.parametrize(
     "host",
-    [
-        b"a/b",
-        b"a/",
-        b"/",
-        b"a?b",
-        b"a#b",
-        b"user@a",
-        b"user:password@a",
-        b"@a",
-        b"a b",
-        b"a\tb",
-        b"a, b",
-        b"a\\b",
-        b'"a"',
-        b"<a>",
-        b"{a}",
-        b"a|b",
-        b"a^b",
-        b"a`b",
-        b"a%zz",
-        b"a%",
-        b"a:b",
-        b"a:80:80",
-        b"a:-1",
-        b"a:+80",
-        b"a:8 0",
-        b"a: 80",
-        b"a:80/",
-        b":80",
-        b"::1",
-        b"[::1",
-        b"::1]",
-        b"[::1]]",
-        b"[::1]a",
-        b"[::1]:a",
-        b"[a",
-        b"[]",
-        b"[]:80",
-        b"http://a",
-        b"http://a/",
-        b"a\x80b",
-        b"\xc3\xa9.example",
-        b"a\x00b",
-        b"a\x7fb",
-    ],
+    HOSTS_REFUSED,
     ids=label,
 )
 @strict

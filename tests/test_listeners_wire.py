@@ -143,7 +143,6 @@ def test_unix_socket_is_gone_after_sigterm(start: Start, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("family", ["ipv4", pytest.param("ipv6", marks=needs_ipv6), "unix"])
 @pytest.mark.parametrize("listening", [True, False], ids=["listening", "bound"])
-@pytest.mark.strict
 def test_inherited_descriptor_is_served(
     start: Start, tmp_path: Path, family: str, listening: bool
 ) -> None:
@@ -188,7 +187,8 @@ def test_accept_does_not_spin_without_descriptors_and_recovers(start: Start, loo
         time.sleep(1)  # the measure is what the server does while nothing can be done
         busy = (server.cpu_s() - cpu_before) / (time.monotonic() - began)
         assert busy < 0.25, f"accept spins: {busy:.0%} of a core"
-        assert server.stderr.count() - since < 100, "the log is flooded"
+        said = server.stderr.all(since)
+        assert len(said) < 20, f"the log is flooded with {said[:20]}"
         # Those with a connection go on being served.
         served[0].assert_open()
         # Those without get one when others leave.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from pronghorn import log_setup
-from pronghorn.access_log import access_hook, client_address, path_with_query_string
+from pronghorn.access_log import client_address, open_access_log, path_with_query_string
 from pronghorn.config import LOGGING_CONFIG, Config
 from pronghorn.errors import ConfigurationError
 from pronghorn.logging import TRACE_LOG_LEVEL, AccessFormatter, ColourizedFormatter
@@ -99,16 +99,16 @@ def test_access_record_has_five_arguments() -> None:
         return True
 
     logger.addFilter(remember)
-    log_access = access_hook()
-    assert log_access is not None
-    log_access(scope("/a b", b"c=d"), 201)
+    access_log = open_access_log()
+    assert access_log is not None
+    access_log.record(scope("/a b", b"c=d"), 201)
     assert seen == [("127.0.0.1:5", "GET", "/a%20b?c=d", "1.1", 201)]
 
 
 @pytest.mark.parametrize("options", [{"access_log": False}, {"log_level": "warning"}])
 def test_silent_access_log_has_no_hook(options: dict[str, Any]) -> None:
     configured(**options)
-    assert access_hook() is None
+    assert open_access_log() is None
 
 
 @pytest.mark.parametrize("code", [*range(0x21), 0x22, 0x5C, *range(0x7F, 0x120), 0x202E, 0xFFFD])
@@ -252,9 +252,9 @@ def test_configuration_for_uvicorn_works(
         pytest.importorskip("yaml")
     configured(log_config=written(tmp_path, kind))
     logging.getLogger("pronghorn.error").info("line")
-    log_access = access_hook()
-    assert log_access is not None
-    log_access(scope("/x"), 200)
+    access_log = open_access_log()
+    assert access_log is not None
+    access_log.record(scope("/x"), 200)
     printed = capsys.readouterr()
     assert (printed.err, printed.out) == ("D line\n", "A GET /x HTTP/1.1\n")
 
@@ -269,10 +269,10 @@ def test_names_of_uvicorn_are_those_of_pronghorn(capsys: pytest.CaptureFixture[s
     early.info("through a logger from before")
     logging.getLogger("uvicorn.error").info("through one from after")
     logging.getLogger("uvicorn.access").addFilter(is_no_health_check)
-    log_access = access_hook()
-    assert log_access is not None
-    log_access(scope("/health"), 200)
-    log_access(scope("/other"), 200)
+    access_log = open_access_log()
+    assert access_log is not None
+    access_log.record(scope("/health"), 200)
+    access_log.record(scope("/other"), 200)
     printed = capsys.readouterr()
     assert printed.err == (
         "INFO:     through a logger from before\nINFO:     through one from after\n"

@@ -5,7 +5,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+from pronghorn.access_log import AccessLog
 from pronghorn.types import ASGI3Application, HTTPScope
+
+__all__ = ["Engine"]
 
 @final
 class Engine:
@@ -19,15 +22,15 @@ class Engine:
     (when `date_header`) and before the application's.
 
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
-    message, exception)` what an application raised; `log_access(scope, status)`, when given, is
-    called as a response starts. `trust_proxy(scope)`, when given, may rewrite `client` and `scheme`
+    message, exception)` what an application raised. `access_log`, when given, is told of each
+    response as it starts. `trust_proxy(scope)`, when given, may rewrite `client` and `scheme`
     of a scope whose head carries `X-Forwarded-For` or `X-Forwarded-Proto`.
     """
 
     def __new__(
         cls,
         app: ASGI3Application,
-        loop: asyncio.AbstractEventLoop,
+        event_loop: asyncio.AbstractEventLoop,
         *,
         state: dict[str, Any],
         root_path: str,
@@ -42,7 +45,7 @@ class Engine:
         timeout_write_s: float,
         log: Callable[[int, str], None],
         log_exception: Callable[[str, BaseException], None],
-        log_access: Callable[[HTTPScope, int], None] | None,
+        access_log: AccessLog | None,
         trust_proxy: Callable[[HTTPScope], None] | None,
     ) -> Engine: ...
     def fileno(self) -> int:

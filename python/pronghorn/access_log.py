@@ -1,29 +1,64 @@
-"""The access log: one record a request, with Uvicorn's five arguments.
+"""The access log: one line a request.
 
-`access_hook` gives the engine the function to call as a response starts, or None when no record
-would be written, so that a silent access log costs nothing. The rule: what a client sent reaches
-the log as printable ASCII only.
+`open_access_log` gives the engine what it tells of each response, or None when no record would be
+written, so that a silent access log costs nothing. While the logger is as Pronghorn sets it up, the
+engine formats the lines itself and has them written in batches; otherwise each response makes a
+record with Uvicorn's five arguments. Either way the same lines come out. The rule: what a client
+sent reaches the log as printable ASCII only.
 """
 
 import logging
 import re
-from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TextIO
 from urllib.parse import quote
 
+from pronghorn.logging import ACCESS_FORMAT, AccessFormatter
 from pronghorn.types import Address, HTTPScope, WWWScope
 
 _UNSAFE_IN_QUERY = re.compile(rb"[^\x21\x23-\x7e]")
 
 
-def access_hook() -> Callable[[HTTPScope, int], None] | None:
-    """The function that logs a response's start, or None when the access log is off."""
+def open_access_log() -> "AccessLog | None":
+    """The access log of a server that is about to start, or None when it is silent."""
     logger = logging.getLogger("pronghorn.access")
     if not (logger.hasHandlers() and logger.isEnabledFor(logging.INFO)):
         return None
-    log = logger.info
+    return AccessLog(logger)
 
-    def log_access(scope: HTTPScope, status: int) -> None:
-        log(
+
+class AccessLog:
+    """What the engine tells of each response as it starts."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._handler = _plain_handler(logger)
+        self._formatter = self._handler.formatter if self._handler else None
+
+    def is_plain(self) -> bool:
+        """Whether nobody would notice if lines were written without making records."""
+        logger, handler = self._logger, self._handler
+        return (
+            handler is not None
+            and logger.handlers == [handler]
+            and handler.formatter is self._formatter
+            and not (logger.filters or handler.filters or logger.disabled or logger.propagate)
+            and handler.level <= logging.INFO
+            and logger.isEnabledFor(logging.INFO)
+        )
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines."""
+        handler = self._handler
+        if handler is None:
+            return
+        with handler.lock or nullcontext():
+            handler.stream.write(lines.decode("ascii"))
+            handler.flush()
+
+    def record(self, scope: HTTPScope, status: int) -> None:
+        """Log one response."""
+        self._logger.info(
             '%s - "%s %s HTTP/%s" %d',
             # An application may have emptied its scope by now; that is no reason to lose the line.
             client_address(scope.get("client")),
@@ -33,7 +68,20 @@ def access_hook() -> Callable[[HTTPScope, int], None] | None:
             status,
         )
 
-    return log_access
+
+def _plain_handler(logger: logging.Logger) -> "logging.StreamHandler[TextIO] | None":
+    """The logger's one handler, if it writes lines as Pronghorn sets them up, without colours."""
+    match logger.handlers:
+        case [logging.StreamHandler() as handler]:
+            formatter = handler.formatter
+            is_ours = (
+                type(handler) is logging.StreamHandler
+                and type(formatter) is AccessFormatter
+                and not formatter.use_colors
+                and (formatter._fmt, formatter.datefmt) == (ACCESS_FORMAT, None)
+            )
+            return handler if is_ours else None
+    return None
 
 
 def client_address(client: Address | None) -> str:

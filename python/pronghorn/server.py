@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from pronghorn._engine import Engine
-from pronghorn.access_log import access_hook, printable
+from pronghorn.access_log import open_access_log, printable
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.lifespan import LifespanOff, LifespanOn
@@ -263,7 +263,7 @@ class Server:
             timeout_write_s=config.timeout_write,
             log=_log_line,
             log_exception=_log_exception,
-            log_access=access_hook() if config.access_log else None,
+            access_log=open_access_log() if config.access_log else None,
             trust_proxy=self._trust_proxy(),
         )
         state.engine = engine

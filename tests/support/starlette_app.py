@@ -26,6 +26,7 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 DONE: list[str] = []
 # Where the tests put files; `static` in it is served.
@@ -37,6 +38,20 @@ class AddField(BaseHTTPMiddleware):
         response = await call_next(request)
         response.headers["x-middleware"] = request.method
         return response
+
+
+class Noted(StreamingResponse):
+    """Tells when it ended. (A `finally` in the generator may wait for the collector.)"""
+
+    def __init__(self, content: AsyncIterator[str], key: str) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self.key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            DONE.append(self.key)
 
 
 async def home(request: Request) -> Response:
@@ -89,14 +104,11 @@ async def ticks(request: Request) -> Response:
     key = request.path_params["key"]
 
     async def events() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "data: tick\n\n"
-                await asyncio.sleep(0.005)
-        finally:
-            DONE.append(key)
+        while True:
+            yield "data: tick\n\n"
+            await asyncio.sleep(0.005)
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return Noted(events(), key)
 
 
 async def wait_for_disconnect(request: Request) -> Response:

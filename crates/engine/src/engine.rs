@@ -9,6 +9,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList};
 
+use crate::access_log::{AccessLog, AccessLogHooks};
 use crate::asgi::awaitable;
 use crate::asgi::exchange::Application;
 use crate::asgi::message::MessageMaker;
@@ -36,7 +37,7 @@ impl Engine {
         app, event_loop, *, state, root_path, default_headers, date_header, limit_concurrency,
         limit_request_headers, limit_request_header_bytes, timeout_request_header_s,
         timeout_request_body_s, timeout_keep_alive_s, timeout_write_s, log, log_exception,
-        log_access, trust_proxy
+        access_log, trust_proxy
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -55,7 +56,7 @@ impl Engine {
         timeout_write_s: f64,
         log: &Bound<'_, PyAny>,
         log_exception: &Bound<'_, PyAny>,
-        log_access: Option<&Bound<'_, PyAny>>,
+        access_log: Option<&Bound<'_, PyAny>>,
         trust_proxy: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = app.py();
@@ -83,7 +84,7 @@ impl Engine {
             ready: awaitable::ready().map_err(raised)?,
             log: Object::from_bound(log),
             log_exception: Object::from_bound(log_exception),
-            log_access: log_access.map(Object::from_bound),
+            access_log: access_log.map(self::access_log).transpose()?,
             owner: Owner::current(),
         });
         let method =
@@ -199,6 +200,15 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
         capture,
     })
     .map_err(raised)
+}
+
+fn access_log(log: &Bound<'_, PyAny>) -> PyResult<AccessLog> {
+    let method = |name: &str| log.getattr(name).map(|method| Object::from_bound(&method));
+    Ok(AccessLog::new(AccessLogHooks {
+        record: method("record")?,
+        is_plain: method("is_plain")?,
+        write: method("write")?,
+    }))
 }
 
 fn duration(name: &str, seconds: f64) -> PyResult<Duration> {

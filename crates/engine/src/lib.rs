@@ -16,6 +16,8 @@ mod transport;
 mod listener;
 /// Deadlines.
 mod timer;
+/// The access log.
+mod access_log;
 /// What a request asks of its connection.
 mod stream;
 /// The bridge to the application.

@@ -48,6 +48,12 @@ pub const ACCEPT_BACK_OFF: Duration = Duration::from_millis(500);
 /// How long the rest of a refused request is read and dropped, so that the answer arrives.
 pub const LINGER: Duration = Duration::from_secs(10);
 
+/// Access-log lines gathered before they are written...
+pub const ACCESS_LOG_BYTES_MAX: usize = 64 * 1024;
+
+/// ...which happens after this time at the latest.
+pub const ACCESS_LOG_DELAY: Duration = Duration::from_millis(100);
+
 /// Receive buffers kept for the next read.
 pub const SPARE_BUFFERS_MAX: usize = 2;
 

@@ -11,6 +11,7 @@ use pronghorn_proto::asgi::http::{self, Conclusion, Ended, Received, Sent};
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
 
+use crate::access_log::AccessLog;
 use crate::asgi::awaitable::Waiter;
 use crate::asgi::inbox::Inbox;
 use crate::asgi::message::{Message, MessageMaker, with_start};
@@ -37,7 +38,7 @@ pub struct Application {
     pub ready: Object,
     pub log: Object,
     pub log_exception: Object,
-    pub log_access: Option<Object>,
+    pub access_log: Option<AccessLog>,
     pub owner: Owner,
 }
 
@@ -52,6 +53,7 @@ pub enum Level {
 impl Application {
     /// Writes a line to the error log.
     pub fn log(&self, level: Level, message: &str) {
+        self.flush_access_log();
         let result = integer(level as u64)
             .and_then(|level| call(&self.log, &[&level, &text::utf8_lossy(message.as_bytes())?]));
         if let Err(raised) = result {
@@ -59,8 +61,16 @@ impl Application {
         }
     }
 
+    /// What happened before an error stands before it.
+    pub fn flush_access_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.flush();
+        }
+    }
+
     /// Writes a line with the exception's traceback to the error log.
     fn report(&self, message: &str, exception: &Object) {
+        self.flush_access_log();
         let result = text::utf8_lossy(message.as_bytes())
             .and_then(|message| call(&self.log_exception, &[&message, exception]));
         if let Err(raised) = result {
@@ -144,7 +154,7 @@ impl Exchange {
         connection: ConnectionId,
         scope: Object,
     ) -> Result<Ref<Self>, Raised> {
-        let logged = application.log_access.is_some().then(|| scope.clone());
+        let logged = application.access_log.is_some().then(|| scope.clone());
         Ref::new(Self {
             application,
             streams,
@@ -393,12 +403,8 @@ impl Exchange {
 
     fn log_access(&self, status: u16) {
         let scope = self.scope.take();
-        if let (Some(scope), Some(log)) = (scope, &self.application.log_access) {
-            let result =
-                integer(u64::from(status)).and_then(|status| call(log, &[&scope, &status]));
-            if let Err(raised) = result {
-                raised.report(Some(log));
-            }
+        if let (Some(scope), Some(log)) = (scope, &self.application.access_log) {
+            log.response_started(&scope, status);
         }
     }
 }

@@ -7,8 +7,9 @@
 
 use std::cell::Cell;
 
-use crate::ffi::call::{call, call_keywords, keyword_names};
+use crate::ffi::call::{call, call_with};
 use crate::ffi::capture::Capture;
+use crate::ffi::containers::{new_dict, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::ffi::text;
@@ -28,22 +29,24 @@ pub struct Asyncio {
 /// Makes tasks.
 pub struct TaskMaker {
     asyncio: Asyncio,
-    keyword_names: Object,
-    /// What the keyword after `loop` says, by version.
-    keyword_value: Object,
+    /// The keyword arguments of every task.
+    keywords: Object,
     /// The application has set a task factory: the loop makes the tasks.
     has_factory: Cell<bool>,
 }
 
 impl TaskMaker {
     pub fn new(asyncio: Asyncio) -> Result<Self, Raised> {
-        let (keyword, keyword_value) = match asyncio.capture {
-            None => ("eager_start", Object::boolean(true)),
+        let keywords = new_dict()?;
+        set_item(&keywords, &text::ascii(b"loop")?, &asyncio.event_loop)?;
+        if asyncio.capture.is_none() {
+            set_item(&keywords, &text::ascii(b"eager_start")?, &Object::boolean(true))?;
+        } else {
             // Without a name, these versions format a number into one.
-            Some(_) => ("name", text::ascii(b"pronghorn-request")?),
-        };
-        let keyword_names = keyword_names(&["loop", keyword])?;
-        Ok(Self { asyncio, keyword_names, keyword_value, has_factory: Cell::new(false) })
+            let name = text::ascii(b"pronghorn-request")?;
+            set_item(&keywords, &text::ascii(b"name")?, &name)?;
+        }
+        Ok(Self { asyncio, keywords, has_factory: Cell::new(false) })
     }
 
     /// Looks whether the application has set a task factory meanwhile.
@@ -58,10 +61,7 @@ impl TaskMaker {
         if self.has_factory.get() {
             return call(&self.asyncio.create_task, &[coroutine]);
         }
-        let make = || {
-            let keywords = [&self.asyncio.event_loop, &self.keyword_value];
-            call_keywords(&self.asyncio.task_type, &[coroutine], &self.keyword_names, &keywords)
-        };
+        let make = || call_with(&self.asyncio.task_type, coroutine, &self.keywords);
         match &self.asyncio.capture {
             Some(capture) => capture.run_at_once(make),
             None => make(),

@@ -45,6 +45,25 @@ pub fn call_keywords(
     }
 }
 
+/// `callable(argument, **keywords)` with a dict of keywords, which can serve any number of calls:
+/// for a type, this is cheaper than naming the keywords each time.
+pub fn call_with(
+    callable: &Object,
+    argument: &Object,
+    keywords: &Object,
+) -> Result<Object, Raised> {
+    // SAFETY: a new tuple that is not yet shared, its one slot set once; then live objects.
+    unsafe {
+        let arguments = Object::from_new(ffi::PyTuple_New(1))?;
+        ffi::PyTuple_SET_ITEM(arguments.as_ptr(), 0, argument.clone().into_raw());
+        Object::from_new(ffi::PyObject_Call(
+            callable.as_ptr(),
+            arguments.as_ptr(),
+            keywords.as_ptr(),
+        ))
+    }
+}
+
 /// `object.name(*arguments)`, with up to four arguments.
 pub fn call_method(
     object: &Object,

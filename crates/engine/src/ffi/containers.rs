@@ -181,6 +181,12 @@ impl<'a> Borrowed<'a> {
     }
 }
 
+/// The two items of a pair.
+pub fn pair_items(pair: &Object) -> Option<(Object, Object)> {
+    let (first, second) = Borrowed::of(pair).as_pair()?;
+    Some((first.to_owned(), second.to_owned()))
+}
+
 /// Any iterable of pairs of bytes-like objects as a list of tuples of `bytes`.
 pub fn normalised_pairs(iterable: &Object) -> Result<Object, Raised> {
     let outer = sequence(iterable, c"headers must be an iterable of pairs")?;

@@ -24,6 +24,7 @@ use std::time::{Instant, SystemTime};
 
 use pronghorn_proto::http1::DefaultHeaders;
 
+use crate::access_log::AccessLog;
 use crate::asgi::exchange::Application;
 use crate::ffi::call::{call_keywords, call_method};
 use crate::ffi::containers::float;
@@ -141,6 +142,9 @@ impl Worker {
     fn begin_turn(&self) -> Result<Instant, Raised> {
         self.tables.borrow_mut().defaults.refresh(SystemTime::now());
         self.application.tasks.refresh()?;
+        if let Some(log) = &self.application.access_log {
+            log.refresh()?;
+        }
         Ok(Instant::now())
     }
 
@@ -163,6 +167,9 @@ impl Worker {
 
     /// Has the loop call back when the next deadline comes.
     fn end_turn(&self) {
+        if self.application.access_log.as_ref().is_some_and(AccessLog::has_lines) {
+            self.tables.borrow_mut().arm_access_log();
+        }
         let Some(at) = self.tables.borrow_mut().timer_to_set() else { return };
         let on_timer = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.on_timer.clone());
         let Some(on_timer) = on_timer else { return };

@@ -12,7 +12,6 @@ use crate::asgi::exchange::{Exchange, Level};
 use crate::asgi::scope::address_object;
 use crate::connection::Closing;
 use crate::ffi::call::call;
-use crate::ffi::containers::integer;
 use crate::ffi::error::Raised;
 use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
@@ -241,7 +240,7 @@ impl Worker {
             self.application.log(Level::Warning, "Unsupported upgrade request.");
         }
         if self.is_at_limit() {
-            self.refuse_for_concurrency(id, &scope)?;
+            self.refuse_for_concurrency(id, &scope);
             return Ok(None);
         }
         let streams: Rc<dyn Streams> = self.this.upgrade().ok_or_else(closed)?;
@@ -282,10 +281,10 @@ impl Worker {
             .is_some_and(|max| tables.connections.len() >= max || tables.requests.len() >= max)
     }
 
-    fn refuse_for_concurrency(&self, id: ConnectionId, scope: &Object) -> Result<(), Raised> {
+    fn refuse_for_concurrency(&self, id: ConnectionId, scope: &Object) {
         self.application.log(Level::Warning, "Exceeded concurrency limit.");
-        if let Some(log_access) = &self.application.log_access {
-            call(log_access, &[scope, &integer(503)?])?;
+        if let Some(log) = &self.application.access_log {
+            log.response_started(scope, 503);
         }
         let start = Outbound::Start {
             status: 503,
@@ -301,7 +300,6 @@ impl Worker {
                 self.abort(id);
             }
         }
-        Ok(())
     }
 
     /// Runs the application; where tasks start at once, up to its first suspension.

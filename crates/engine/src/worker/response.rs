@@ -232,6 +232,7 @@ impl Worker {
         let requests = std::mem::take(&mut self.tables.borrow_mut().requests);
         drop(requests);
         self.tables.borrow_mut().poller.close();
+        self.application.flush_access_log();
     }
 }
 

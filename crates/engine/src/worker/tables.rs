@@ -13,7 +13,9 @@ use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::{Address, Listener};
 use crate::poll::{Poller, Ready};
-use crate::settings::{READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
+use crate::settings::{
+    ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
+};
 use crate::stream::ConnectionId;
 use crate::timer::Timers;
 use crate::transport::Transport;
@@ -26,6 +28,7 @@ pub const LISTENER_KEY: usize = usize::MAX / 2;
 pub enum Target {
     Connection(ConnectionId),
     Listener(usize),
+    AccessLog,
 }
 
 /// A request whose application has suspended.
@@ -47,6 +50,7 @@ pub struct Tables {
     pub timers: Timers<Target>,
     /// The loop's timer: when, and its handle.
     timer: Option<(Instant, Object)>,
+    is_access_log_armed: bool,
     listed: Vec<ConnectionId>,
     is_attend_scheduled: bool,
     pub is_draining: bool,
@@ -69,6 +73,7 @@ impl Tables {
             defaults,
             timers: Timers::default(),
             timer: None,
+            is_access_log_armed: false,
             listed: Vec::new(),
             is_attend_scheduled: false,
             is_draining: false,
@@ -144,6 +149,18 @@ impl Tables {
             }
         }
         listed
+    }
+
+    /// Has what the access log gathered written soon.
+    pub fn arm_access_log(&mut self) {
+        if !std::mem::replace(&mut self.is_access_log_armed, true) {
+            self.timers.add(Instant::now() + ACCESS_LOG_DELAY, Target::AccessLog);
+        }
+    }
+
+    /// The time for it has come.
+    pub fn disarm_access_log(&mut self) {
+        self.is_access_log_armed = false;
     }
 
     /// When the loop must call back, if it is not going to by then.

@@ -22,6 +22,10 @@ impl Worker {
             match due {
                 Some((at, Target::Connection(id))) => self.deadline_came(id, at, now),
                 Some((_, Target::Listener(index))) => self.listener_ready(index, now),
+                Some((_, Target::AccessLog)) => {
+                    self.tables.borrow_mut().disarm_access_log();
+                    self.application.flush_access_log();
+                }
                 None => break,
             }
         }

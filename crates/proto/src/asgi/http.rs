@@ -200,13 +200,14 @@ impl Exchange {
         match (self.response, ended) {
             (_, Ended::ReturnedValue) => Conclusion::Abort { log },
             _ if self.is_disconnected() => Conclusion::Nothing,
-            (Response::Complete, Ended::Returned) => Conclusion::Nothing,
+            // The connection may have gone on to another request, which must not suffer for it.
+            (Response::Complete, _) => Conclusion::Nothing,
             // It was told that the client has left, and took it at its word.
             (_, Ended::Returned) if self.client == Client::Leaving => {
                 Conclusion::Abort { log: None }
             }
             (Response::Awaited, _) => Conclusion::Answer500 { log },
-            (Response::Started | Response::Complete, _) => Conclusion::Abort { log },
+            (Response::Started, _) => Conclusion::Abort { log },
         }
     }
 }

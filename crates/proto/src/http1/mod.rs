@@ -10,5 +10,5 @@ mod state;
 mod syntax;
 
 pub use date::DefaultHeaders;
-pub use response::write_field_line;
+pub use response::{reason_phrase, write_field_line};
 pub use state::{Connection, Next};

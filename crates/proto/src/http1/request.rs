@@ -1,109 +1,152 @@
 //! Reads a request's head (RFC 9112, 3 and 5; RFC 9110, 7.2).
 //!
-//! All or nothing: a head is read once it is there whole, and what it means for framing is decided
-//! in the same pass, so that no head with two readings gets past this file.
+//! Line by line and each line once, however the bytes come: whether a head is refused, and why,
+//! depends on its bytes alone. What it means for framing is decided in the same pass, so that no
+//! head with two readings gets past this file.
+
+use std::mem;
 
 use crate::error::Reject;
-use crate::head::{Field, Framing, Method, RequestHead, Span, Version};
-use crate::http1::syntax;
+use crate::head::{Framing, Method, RequestHead, Span, Version};
+use crate::http1::syntax::{self, CRLF_BYTES};
 use crate::limits::Limits;
 
-/// How far an incomplete head has been looked at, so that single bytes do not cost a pass each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+/// A head under way. Memory is only allocated for one that does not come whole.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    partial: Option<Box<Partial>>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    lines: LineReader,
+    head: RequestHead,
+}
+
+impl HeadReader {
+    /// Reads the head at the start of `input` into `head`. Returns its length, `None` while it is
+    /// incomplete; the same bytes then come again, with more behind them.
+    pub fn read(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<Option<usize>, Reject> {
+        let Some(partial) = &mut self.partial else { return self.begin(input, limits, head) };
+        let length = partial.lines.read(input, limits, &mut partial.head)?;
+        if length.is_some() {
+            mem::swap(head, &mut partial.head);
+            self.partial = None;
+        }
+        Ok(length)
+    }
+
+    fn begin(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<Option<usize>, Reject> {
+        head.clear();
+        let mut lines = LineReader::default();
+        let length = lines.read(input, limits, head)?;
+        if length.is_none() {
+            self.partial = Some(Box::new(Partial { lines, head: mem::take(head) }));
+        }
+        Ok(length)
+    }
+
+    /// Something has come, other than the empty lines that may precede a head.
+    pub fn has_begun(&self) -> bool {
+        self.partial.as_ref().is_some_and(|partial| partial.lines.has_begun())
+    }
+}
+
+/// How far a head has been read.
+#[derive(Debug, Default)]
+struct LineReader {
+    /// Where the next line starts.
+    start: usize,
+    /// So many of its bytes have been looked at.
     scanned: usize,
+    /// Where the field lines start, once the request line is there.
+    fields_start: Option<usize>,
+    fields: usize,
+    semantics: Semantics,
 }
 
-/// Reads the head at the start of `input` into `head`. Returns its length, `None` while it is
-/// incomplete.
-pub fn read_head(
-    input: &[u8],
-    progress: &mut Progress,
-    limits: &Limits,
-    head: &mut RequestHead,
-) -> Result<Option<usize>, Reject> {
-    if progress.scanned > 0 && !ends_in(input, progress.scanned) {
-        return incomplete(input, progress, limits);
-    }
-    match parse(input, limits, head)? {
-        Some(length) => {
-            *progress = Progress::default();
-            Ok(Some(length))
+impl LineReader {
+    fn read(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<Option<usize>, Reject> {
+        loop {
+            let start = self.start;
+            let Some(line) = self.line(input, limits)? else { return Ok(None) };
+            match (self.fields_start, line) {
+                // Empty lines before a request line are skipped (RFC 9112, 2.2).
+                (None, []) => {}
+                (None, line) => {
+                    self.semantics.authority = request_line(line, start, head)?;
+                    self.fields_start = Some(self.start);
+                }
+                (Some(_), []) => {
+                    self.semantics.conclude(input, head)?;
+                    return Ok(Some(self.start));
+                }
+                (Some(_), line) => self.field(input, line, start, limits, head)?,
+            }
         }
-        None => incomplete(input, progress, limits),
     }
-}
 
-/// Whether the head's last line has come since `scanned` bytes were looked at.
-fn ends_in(input: &[u8], scanned: usize) -> bool {
-    memchr::memmem::find(&input[scanned.saturating_sub(3)..], b"\r\n\r\n").is_some()
-}
+    fn line<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Option<&'i [u8]>, Reject> {
+        let (end_max, too_long) = match self.fields_start {
+            None => (
+                limits.request_line_bytes_max.saturating_add(CRLF_BYTES),
+                Reject::with_status(414, "request line too long"),
+            ),
+            Some(fields_start) => (
+                fields_start.saturating_add(limits.header_bytes_max),
+                Reject::with_status(431, "header block too long"),
+            ),
+        };
+        let bytes_max = end_max.saturating_sub(self.start);
+        let line = syntax::line(&input[self.start..], &mut self.scanned, bytes_max, too_long)?;
+        self.start += line.map_or(0, |line| line.len() + CRLF_BYTES);
+        Ok(line)
+    }
 
-fn incomplete(
-    input: &[u8],
-    progress: &mut Progress,
-    limits: &Limits,
-) -> Result<Option<usize>, Reject> {
-    // From one byte before: a CR may have waited there for its LF.
-    syntax::check_incomplete(&input[progress.scanned.saturating_sub(1)..])?;
-    progress.scanned = input.len();
-    let line_end = memchr::memchr(b'\n', input).unwrap_or(input.len());
-    if line_end > limits.request_line_bytes_max + 2 {
-        return Err(Reject::with_status(414, "request line too long"));
-    }
-    if input.len() - line_end > limits.header_bytes_max {
-        return Err(Reject::with_status(431, "header block too long"));
-    }
-    Ok(None)
-}
-
-fn parse(input: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Option<usize>, Reject> {
-    head.clear();
-    let mut start = 0;
-    // Empty lines before a request line are skipped (RFC 9112, 2.2).
-    while input[start..].starts_with(b"\r\n") && start < limits.request_line_bytes_max {
-        start += 2;
-    }
-    let Some((line, fields_start)) = syntax::line(input, start)? else { return Ok(None) };
-    if line.len() > limits.request_line_bytes_max {
-        return Err(Reject::with_status(414, "request line too long"));
-    }
-    let authority = request_line(line, start, head)?;
-
-    let mut semantics = Semantics::default();
-    let mut start = fields_start;
-    loop {
-        let Some((line, next)) = syntax::line(input, start)? else { return Ok(None) };
-        if next - fields_start > limits.header_bytes_max {
-            return Err(Reject::with_status(431, "header block too long"));
-        }
-        if line.is_empty() {
-            semantics.conclude(input, authority, head)?;
-            return Ok(Some(next));
-        }
-        let (name, value) = syntax::field_line(line)?;
-        if head.fields.len() == limits.headers_max {
+    fn field(
+        &mut self,
+        input: &[u8],
+        line: &[u8],
+        start: usize,
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<(), Reject> {
+        self.fields += 1;
+        if self.fields > limits.headers_max {
             return Err(Reject::with_status(431, "too many header fields"));
         }
-        let value_start = start + (value.as_ptr().addr() - line.as_ptr().addr());
-        let field = Field {
-            name: Span::new(start, start + name.len()),
-            value: Span::new(value_start, value_start + value.len()),
-        };
+        let field = syntax::field_line(line, start)?;
+        let name = field.name.of(input);
         if !is_forwarding_alias(name) {
-            semantics.note(name, value, field.value, head)?;
+            self.semantics.note(name, field.value.of(input), field.value, head)?;
             head.fields.push(field);
         }
-        start = next;
+        Ok(())
+    }
+
+    fn has_begun(&self) -> bool {
+        self.fields_start.is_some() || self.scanned > 0
     }
 }
 
-/// Reads `method SP request-target SP HTTP-version`. Returns the authority of an absolute form.
-fn request_line<'i>(
-    line: &'i [u8],
-    start: usize,
-    head: &mut RequestHead,
-) -> Result<Option<&'i [u8]>, Reject> {
+/// Reads `method SP request-target SP HTTP-version` (RFC 9112, 3) of a line that starts at `start`.
+/// Returns the authority of an absolute form.
+fn request_line(line: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<Span>, Reject> {
     let malformed = Reject::bad_request("malformed request line");
     let method_end = memchr::memchr(b' ', line).ok_or(malformed)?;
     let target_end = line.len().checked_sub(b" HTTP/1.1".len()).ok_or(malformed)?;
@@ -118,7 +161,6 @@ fn request_line<'i>(
         }
         _ => return Err(malformed),
     };
-    head.persistent = head.version == Version::Http11;
     head.method = match &line[..method_end] {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
@@ -139,11 +181,11 @@ fn request_line<'i>(
 }
 
 /// Sorts a target by its form (RFC 9112, 3.2) and finds path and query in it.
-fn request_target<'i>(
-    target: &'i [u8],
+fn request_target(
+    target: &[u8],
     start: usize,
     head: &mut RequestHead,
-) -> Result<Option<&'i [u8]>, Reject> {
+) -> Result<Option<Span>, Reject> {
     let (authority, path_start) = match target {
         _ if head.method == Method::Connect => {
             return Err(Reject::with_status(501, "CONNECT is not supported"));
@@ -158,15 +200,15 @@ fn request_target<'i>(
                 .iter()
                 .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
                 .unwrap_or(rest.len());
-            let authority = &rest[..length];
-            if authority.is_empty() || !syntax::is_host(authority) {
+            if length == 0 || !syntax::is_host(&rest[..length]) {
                 return Err(Reject::bad_request("invalid authority in request target"));
             }
+            let authority = Span::new(start + authority_start, start + authority_start + length);
             (Some(authority), authority_start + length)
         }
     };
     // A fragment has no place in a request; who sends one gets the resource without it.
-    let end = memchr::memchr(b'#', target).map_or(target.len(), |index| index.max(path_start));
+    let end = memchr::memchr(b'#', target).unwrap_or(target.len());
     let question = memchr::memchr(b'?', &target[path_start..end]).map(|index| path_start + index);
     let path_end = question.unwrap_or(end);
     head.path = Span::new(start + path_start, start + path_end);
@@ -201,14 +243,16 @@ fn is_forwarding_alias(name: &[u8]) -> bool {
 }
 
 /// What the fields mean for framing and persistence, gathered while they are read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Semantics {
+    authority: Option<Span>,
     host: Option<Span>,
     content_length: Option<u64>,
     transfer_encoding: Option<Span>,
     closes: bool,
     upgrades: bool,
     upgrade: Option<Span>,
+    names_websocket: bool,
 }
 
 impl Semantics {
@@ -229,15 +273,14 @@ impl Semantics {
                     return Err(Reject::bad_request("invalid Host"));
                 }
             }
-            6 if is(b"expect") => {
-                head.expects_continue = value.eq_ignore_ascii_case(b"100-continue")
+            6 if is(b"expect") => head.expects_continue |= has_member(value, b"100-continue"),
+            7 if is(b"upgrade") => {
+                self.upgrade = Some(span);
+                self.names_websocket |= has_member(value, b"websocket");
             }
-            7 if is(b"upgrade") => self.upgrade = Some(span),
             10 if is(b"connection") => {
-                for member in syntax::list_members(value) {
-                    self.closes |= member.eq_ignore_ascii_case(b"close");
-                    self.upgrades |= member.eq_ignore_ascii_case(b"upgrade");
-                }
+                self.closes |= has_member(value, b"close");
+                self.upgrades |= has_member(value, b"upgrade");
             }
             14 if is(b"content-length") => {
                 let length = syntax::decimal(value);
@@ -248,38 +291,31 @@ impl Semantics {
             }
             15 if is(b"x-forwarded-for") => head.forwarded = true,
             17 if is(b"x-forwarded-proto") => head.forwarded = true,
-            17 if is(b"transfer-encoding") => {
-                if self.transfer_encoding.replace(span).is_some() {
-                    return Err(Reject::bad_request("more than one Transfer-Encoding"));
-                }
+            17 if is(b"transfer-encoding") && self.transfer_encoding.replace(span).is_some() => {
+                return Err(Reject::bad_request("more than one Transfer-Encoding"));
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn conclude(
-        &self,
-        input: &[u8],
-        authority: Option<&[u8]>,
-        head: &mut RequestHead,
-    ) -> Result<(), Reject> {
+    fn conclude(&self, input: &[u8], head: &mut RequestHead) -> Result<(), Reject> {
+        let is_http_11 = head.version == Version::Http11;
         let host = self.host.map(|span| span.of(input));
-        if host.is_none() && head.version == Version::Http11 {
+        if host.is_none() && is_http_11 {
             return Err(Reject::bad_request("missing Host"));
         }
-        if let (Some(authority), Some(host)) = (authority, host)
-            && !authority.eq_ignore_ascii_case(host)
+        if let (Some(authority), Some(host)) = (self.authority, host)
+            && !authority.of(input).eq_ignore_ascii_case(host)
         {
             return Err(Reject::bad_request("Host differs from the request target"));
         }
         head.framing = self.framing(input, head.version)?;
-        head.expects_continue &= head.version == Version::Http11 && head.framing != Framing::None;
-        head.persistent &= !self.closes;
-        head.upgrade = self.upgrade.filter(|_| self.upgrades);
-        if head.framing != Framing::None
-            && head.upgrade.is_some_and(|span| span.of(input).eq_ignore_ascii_case(b"websocket"))
-        {
+        head.expects_continue &= is_http_11 && head.framing != Framing::None;
+        head.persistent = is_http_11 && !self.closes;
+        // RFC 9110, 7.8: not in HTTP/1.0.
+        head.upgrade = self.upgrade.filter(|_| self.upgrades && is_http_11);
+        if head.upgrade.is_some() && self.names_websocket && head.framing != Framing::None {
             return Err(Reject::bad_request("WebSocket upgrade with a body"));
         }
         Ok(())
@@ -302,69 +338,23 @@ impl Semantics {
         if codings.eq_ignore_ascii_case(b"chunked") {
             return Ok(Framing::Chunked);
         }
-        let mut members = codings.split(|&byte| byte == b',').map(syntax::trim);
-        let chunked_last =
-            codings.rsplit(|&byte| byte == b',').next().map(syntax::trim) == Some(b"chunked");
-        if chunked_last
-            && members
-                .all(|member| matches!(member, b"gzip" | b"deflate" | b"compress" | b"chunked"))
-            && codings.windows(7).filter(|window| *window == b"chunked").count() == 1
-        {
-            return Err(Reject::with_status(501, "unsupported transfer coding"));
-        }
-        Err(Reject::bad_request("invalid Transfer-Encoding"))
+        Err(unacceptable(codings))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(input: &[u8]) -> Result<(RequestHead, usize), Reject> {
-        let mut head = RequestHead::default();
-        let mut progress = Progress::default();
-        let length = read_head(input, &mut progress, &Limits::default(), &mut head)?;
-        Ok((head, length.expect("complete")))
+/// Unless `chunked` comes last, and only there, nothing says where the body ends: 400 (RFC 9112,
+/// 6.3). What comes before it is a coding that we lack: 501 (6.1).
+fn unacceptable(codings: &[u8]) -> Reject {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut codings = codings.split(|&byte| byte == b',').map(syntax::trim);
+    let ends_chunked = codings.next_back().is_some_and(is_chunked);
+    if ends_chunked && codings.all(|coding| syntax::is_token(coding) && !is_chunked(coding)) {
+        Reject::with_status(501, "unsupported transfer coding")
+    } else {
+        Reject::bad_request("invalid Transfer-Encoding")
     }
+}
 
-    #[test]
-    fn splits_path_and_query() {
-        let input = b"GET /a/b?c=d?e HTTP/1.1\r\nHost: x\r\n\r\nrest";
-        let (head, length) = read(input).unwrap();
-        assert_eq!(head.path.of(input), b"/a/b");
-        assert_eq!(head.query.of(input), b"c=d?e");
-        assert_eq!(&input[length..], b"rest");
-    }
-
-    #[test]
-    fn strips_authority_of_absolute_form() {
-        for (target, path) in [("http://x", ""), ("HTTP://x/a", "/a"), ("https://x:80?q", "")] {
-            let host = if target.contains(":80") { "x:80" } else { "X" };
-            let input = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
-            let (head, _) = read(input.as_bytes()).unwrap();
-            assert_eq!(head.path.of(input.as_bytes()), path.as_bytes());
-        }
-    }
-
-    #[test]
-    fn drops_underscore_spellings_of_forwarding_fields() {
-        let input = b"GET / HTTP/1.1\r\nHost: x\r\nX_Forwarded-For: 1\r\nmy_own: 1\r\n\r\n";
-        let (head, _) = read(input).unwrap();
-        assert_eq!(head.fields.len(), 2);
-        assert!(!head.forwarded);
-    }
-
-    #[test]
-    fn incomplete_heads_are_looked_at_once() {
-        let input = b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n";
-        let mut head = RequestHead::default();
-        let mut progress = Progress::default();
-        for end in 1..input.len() {
-            let outcome = read_head(&input[..end], &mut progress, &Limits::default(), &mut head);
-            assert_eq!(outcome, Ok(None), "at {end}");
-            assert_eq!(progress.scanned, end);
-        }
-        let outcome = read_head(input, &mut progress, &Limits::default(), &mut head);
-        assert_eq!(outcome, Ok(Some(input.len())));
-    }
+fn has_member(value: &[u8], expected: &[u8]) -> bool {
+    syntax::list_members(value).any(|member| member.eq_ignore_ascii_case(expected))
 }

@@ -69,8 +69,8 @@ pub fn close_head(framing: BodyWriter, length_declared: bool, closes: bool, out:
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the whole answer to a refused request, as Uvicorn words it.
-pub fn refusal(status: u16, defaults: &[u8], out: &mut Vec<u8>) {
+/// Writes the whole answer to a refused request, as Uvicorn words it. HEAD gets no body.
+pub fn refusal(status: u16, defaults: &[u8], head_request: bool, out: &mut Vec<u8>) {
     let body = match status {
         400 => "Invalid HTTP request received.",
         _ => reason_phrase(status),
@@ -80,7 +80,9 @@ pub fn refusal(status: u16, defaults: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
     out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
     out.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
-    out.extend_from_slice(body.as_bytes());
+    if !head_request {
+        out.extend_from_slice(body.as_bytes());
+    }
 }
 
 impl BodyWriter {
@@ -92,16 +94,16 @@ impl BodyWriter {
         out: &mut impl Transmit,
     ) -> Result<(), ApplicationError> {
         match self {
-            Self::Dropped => {}
             Self::Forbidden if !data.is_empty() => return Err(ApplicationError::BodyTooLong),
-            Self::Forbidden => {}
+            Self::Dropped | Self::Forbidden => {}
             Self::UntilClose => out.payload(data),
             Self::Length { remaining } => {
                 let rest = remaining.checked_sub(data.len() as u64);
-                *remaining = rest.ok_or(ApplicationError::BodyTooLong)?;
-                if !more && *remaining > 0 {
+                let rest = rest.ok_or(ApplicationError::BodyTooLong)?;
+                if !more && rest > 0 {
                     return Err(ApplicationError::BodyTooShort);
                 }
+                *remaining = rest;
                 out.payload(data);
             }
             Self::Chunked => {
@@ -207,7 +209,8 @@ fn content_length(
     }
 }
 
-/// The phrases of Python's `http.HTTPStatus`.
+/// The phrases of Python's `http.HTTPStatus`; empty for a status that has none.
+#[must_use]
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -12,13 +12,13 @@ use crate::error::{ApplicationError, Reject};
 use crate::event::{Inbound, Input, Outbound, Transmit};
 use crate::head::{Method, RequestHead, Version};
 use crate::http1::body::BodyReader;
-use crate::http1::request::{self, Progress};
+use crate::http1::request::HeadReader;
 use crate::http1::response::{self, BodyWriter, Declared};
 use crate::limits::Limits;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Reading {
-    Head(Progress),
+    Head(HeadReader),
     Body(BodyReader),
     /// The request is whole; what follows waits.
     Complete,
@@ -30,7 +30,8 @@ enum Reading {
 enum Writing {
     /// No request, or none answered yet.
     Idle,
-    /// The head's last lines depend on how much body there is.
+    /// The head's last lines depend on how much body there is. It starts there in the buffer, which
+    /// is not to be sent before `flush`.
     HeadOpen {
         start: usize,
         status: u16,
@@ -38,6 +39,26 @@ enum Writing {
     },
     Body(BodyWriter),
     Complete,
+}
+
+/// Whether another request may follow the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Persistence {
+    Kept,
+    /// The peer has said that it sends no more.
+    EndedByPeer,
+    /// It may be sending more.
+    EndedByServer,
+}
+
+/// Who waits for the present request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    Nobody,
+    /// The peer waits for `100 Continue` before it sends any of it (RFC 9110, 10.1.1).
+    Continue,
+    /// The application reads it, so that there is no reason to end the connection over it.
+    Application,
 }
 
 /// How a connection goes on after a response.
@@ -49,7 +70,7 @@ pub enum Next {
     Drain,
     /// The next head may be read.
     Request,
-    /// It ends. With `linger`, unread bytes are on their way, and closing at once would reset the
+    /// It ends. With `linger`, unread bytes may be on their way, and closing at once would reset the
     /// connection and destroy the response (RFC 9112, 9.6).
     Close { linger: bool },
 }
@@ -60,15 +81,13 @@ pub struct Connection {
     reading: Reading,
     writing: Writing,
     deadline: Deadline,
-    /// The request in progress: its method was HEAD.
-    head_request: bool,
+    persistence: Persistence,
+    /// The request in progress: its version...
     version: Version,
-    /// The connection may carry another request.
-    persistent: bool,
-    /// `100 Continue` is still owed.
-    owes_continue: bool,
-    /// The application reads the body, so that there is no reason to end the connection over it.
-    is_body_wanted: bool,
+    /// ...whether its method is HEAD...
+    head_request: bool,
+    /// ...and who waits for its body.
+    demand: Demand,
 }
 
 impl Connection {
@@ -76,22 +95,22 @@ impl Connection {
     #[must_use]
     pub fn new(now: Instant, limits: &Limits) -> Self {
         Self {
-            reading: Reading::Head(Progress::default()),
+            reading: Reading::Head(HeadReader::default()),
             writing: Writing::Idle,
             deadline: Deadline::request_header(now, limits),
-            head_request: false,
+            persistence: Persistence::Kept,
             version: Version::Http11,
-            persistent: true,
-            owes_continue: false,
-            is_body_wanted: false,
+            head_request: false,
+            demand: Demand::Nobody,
         }
     }
 
     /// Understands as much of `input` as makes one event, `None` when that takes more bytes or the
-    /// present response comes first. A head goes into `head`.
+    /// present response comes first; what was not taken then comes again, with more behind it. A
+    /// head goes into `head`, which may be overwritten without one as well.
     ///
     /// # Errors
-    /// The request is refused; `reject` writes the answer.
+    /// The request is refused; `reject` writes the answer. Nothing more is understood.
     pub fn receive<'i>(
         &mut self,
         now: Instant,
@@ -99,25 +118,19 @@ impl Connection {
         input: &mut Input<'i>,
         head: &mut RequestHead,
     ) -> Result<Option<Inbound<'i>>, Reject> {
-        match &mut self.reading {
+        let result = match &mut self.reading {
             Reading::Head(_) => self.receive_head(now, limits, input, head),
-            Reading::Body(reader) => {
-                let before = input.consumed();
-                let event = reader.receive(input, limits)?;
-                self.deadline.count(input.consumed() - before);
-                if event == Some(Inbound::End) {
-                    self.reading = Reading::Complete;
-                    self.deadline = Deadline::None;
-                    self.owes_continue = false;
-                }
-                Ok(event)
-            }
+            Reading::Body(_) => self.receive_body(limits, input),
             Reading::Complete => Ok(None),
             Reading::Closed => {
                 input.take(usize::MAX);
                 Ok(None)
             }
+        };
+        if result.is_err() {
+            self.stop_reading();
         }
+        result
     }
 
     fn receive_head<'i>(
@@ -127,23 +140,23 @@ impl Connection {
         input: &mut Input<'i>,
         head: &mut RequestHead,
     ) -> Result<Option<Inbound<'i>>, Reject> {
-        let Reading::Head(progress) = &mut self.reading else { return Ok(None) };
+        let Reading::Head(reader) = &mut self.reading else { return Ok(None) };
         let rest = input.rest();
         if rest.is_empty() {
             return Ok(None);
         }
-        let Some(length) = request::read_head(rest, progress, limits, head)? else {
-            if matches!(self.deadline, Deadline::KeepAlive { .. }) {
+        let Some(length) = reader.read(rest, limits, head)? else {
+            if matches!(self.deadline, Deadline::KeepAlive { .. }) && reader.has_begun() {
                 self.deadline = Deadline::request_header(now, limits);
             }
             return Ok(None);
         };
-        self.head_request = head.method == Method::Head;
         self.version = head.version;
-        self.persistent &= head.persistent;
-        self.owes_continue = head.expects_continue;
-        self.is_body_wanted = false;
-        self.writing = Writing::Idle;
+        self.head_request = head.method == Method::Head;
+        self.demand = if head.expects_continue { Demand::Continue } else { Demand::Nobody };
+        if !head.persistent {
+            self.persistence = Persistence::EndedByPeer;
+        }
         (self.reading, self.deadline) = match BodyReader::new(head.framing) {
             None => (Reading::Complete, Deadline::None),
             Some(reader) => (Reading::Body(reader), Deadline::request_body(now, limits)),
@@ -151,7 +164,29 @@ impl Connection {
         Ok(Some(Inbound::Head(input.take(length))))
     }
 
-    /// Writes what the application answers.
+    fn receive_body<'i>(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'i>,
+    ) -> Result<Option<Inbound<'i>>, Reject> {
+        let Reading::Body(reader) = &mut self.reading else { return Ok(None) };
+        let before = input.consumed();
+        let event = reader.receive(input, limits)?;
+        let taken = input.consumed() - before;
+        self.deadline.count(taken);
+        if taken > 0 && self.demand == Demand::Continue {
+            // It does not wait any longer.
+            self.demand = Demand::Nobody;
+        }
+        if event == Some(Inbound::End) {
+            self.reading = Reading::Complete;
+            self.deadline = Deadline::None;
+        }
+        Ok(event)
+    }
+
+    /// Writes what the application answers. What it writes of a head is not to be sent before
+    /// `flush`, since `abort` and `reject` take it back.
     ///
     /// # Errors
     /// The message is not allowed now or malformed; nothing of it has been written.
@@ -163,10 +198,16 @@ impl Connection {
         out: &mut impl Transmit,
     ) -> Result<(), ApplicationError> {
         match (outbound, self.writing) {
+            // The request that this would answer is over.
+            (_, Writing::Idle) if matches!(self.reading, Reading::Head(_)) => {
+                Err(ApplicationError::AfterComplete)
+            }
             (Outbound::Start { status, headers }, Writing::Idle) => {
                 let start = out.buffer().len();
                 let declared = response::open_head(*status, defaults, headers, out.buffer())?;
-                self.persistent &= !declared.closes;
+                if declared.closes {
+                    self.end_after_response();
+                }
                 self.writing = Writing::HeadOpen { start, status: *status, declared };
                 Ok(())
             }
@@ -205,88 +246,102 @@ impl Connection {
         } else {
             BodyWriter::UntilClose
         };
-        self.persistent &= self.rest_is_drainable(limits);
-        self.owes_continue = false;
-        let closes = !self.persistent && !declared.closes;
+        if !self.rest_is_drainable(limits) {
+            self.end_after_response();
+        }
+        let closes = self.persistence != Persistence::Kept && !declared.closes;
         response::close_head(writer, declared.content_length.is_some(), closes, out.buffer());
         self.writing = Writing::Body(writer);
     }
 
     /// Whether what is missing of the request is worth reading to keep the connection.
     fn rest_is_drainable(&self, limits: &Limits) -> bool {
-        match &self.reading {
-            Reading::Body(reader) => {
-                !self.owes_continue
-                    && (self.is_body_wanted
-                        || reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max))
-            }
-            Reading::Complete => true,
-            Reading::Head(_) | Reading::Closed => false,
+        match (&self.reading, self.demand) {
+            (Reading::Complete, _) | (Reading::Body(_), Demand::Application) => true,
+            (Reading::Body(reader), Demand::Nobody) => is_short(reader, limits),
+            // Whether a peer that was not told to send its body does so is anybody's guess.
+            (Reading::Body(_), Demand::Continue) | (Reading::Head(_) | Reading::Closed, _) => false,
         }
     }
 
     /// The application asks for the body: tells a waiting client to send it (RFC 9110, 10.1.1).
     /// Says whether there is something to send.
     pub fn wants_body(&mut self, out: &mut impl Transmit) -> bool {
-        self.is_body_wanted = true;
-        let owed = self.owes_continue && self.writing == Writing::Idle;
-        self.owes_continue &= !owed;
-        if owed {
-            out.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        match (self.demand, self.writing) {
+            (Demand::Continue, Writing::Idle) => {
+                self.demand = Demand::Application;
+                out.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                true
+            }
+            // The response has come before it.
+            (Demand::Continue, _) => false,
+            (Demand::Nobody | Demand::Application, _) => {
+                self.demand = Demand::Application;
+                false
+            }
         }
-        owed
     }
 
     /// The application has taken a part of the body.
     pub fn body_taken(&mut self) {
-        self.is_body_wanted = true;
+        self.demand = Demand::Application;
     }
 
-    /// Answers a refused request, unless a response is under way, and ends the connection.
-    pub fn reject(&mut self, status: u16, defaults: &[u8], out: &mut impl Transmit) {
-        self.persistent = false;
+    /// Answers a refused request, unless a response is under way, and ends the connection. Says
+    /// whether closing it would look like a complete response, so that it must be reset.
+    pub fn reject(&mut self, status: u16, defaults: &[u8], out: &mut impl Transmit) -> bool {
+        self.withdraw_head(out);
         if self.writing == Writing::Idle {
-            response::refusal(status, defaults, out.buffer());
+            response::refusal(status, defaults, self.head_request, out.buffer());
         }
-        self.writing = Writing::Complete;
-        self.reading = Reading::Closed;
-        self.deadline = Deadline::None;
+        self.abort(out)
     }
 
     /// Ends the connection in the middle of a response. Says whether closing it would look like a
     /// complete response, so that it must be reset.
     pub fn abort(&mut self, out: &mut impl Transmit) -> bool {
-        if let Writing::HeadOpen { start, .. } = self.writing {
-            // Half a head could be taken for a whole one.
-            out.buffer().truncate(start);
-        }
+        self.withdraw_head(out);
         let looks_complete = self.writing == Writing::Body(BodyWriter::UntilClose);
-        self.persistent = false;
         self.writing = Writing::Complete;
+        self.stop_reading();
         looks_complete
+    }
+
+    /// Takes back a head that is still open: half of one could be taken for a whole one.
+    fn withdraw_head(&mut self, out: &mut impl Transmit) {
+        if let Writing::HeadOpen { start, .. } = self.writing {
+            out.buffer().truncate(start);
+            self.writing = Writing::Idle;
+        }
+    }
+
+    fn stop_reading(&mut self) {
+        self.reading = Reading::Closed;
+        self.deadline = Deadline::None;
+        self.end_after_response();
     }
 
     /// How the connection goes on; call it when a response may have become complete. Going on to
     /// the next request starts the keep-alive clock.
     pub fn next(&mut self, now: Instant, limits: &Limits) -> Next {
-        match (self.writing, &self.reading) {
-            (Writing::Complete, Reading::Complete) if self.persistent => {
-                self.reading = Reading::Head(Progress::default());
+        match (self.writing, &self.reading, self.persistence) {
+            (Writing::Complete, Reading::Complete, Persistence::Kept) => {
+                self.reading = Reading::Head(HeadReader::default());
                 self.writing = Writing::Idle;
+                self.head_request = false;
                 self.deadline = Deadline::keep_alive(now, limits);
                 Next::Request
             }
-            (Writing::Complete, Reading::Body(reader))
-                if self.persistent
-                    && reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max) =>
+            (Writing::Complete, Reading::Body(reader), Persistence::Kept)
+                if is_short(reader, limits) =>
             {
                 Next::Drain
             }
-            (Writing::Complete, reading) => {
-                let linger = !matches!(reading, Reading::Complete);
-                self.reading = Reading::Closed;
-                self.deadline = Deadline::None;
-                Next::Close { linger }
+            (Writing::Complete, reading, persistence) => {
+                let peer_has_ended =
+                    matches!(reading, Reading::Complete) && persistence == Persistence::EndedByPeer;
+                self.stop_reading();
+                Next::Close { linger: !peer_has_ended }
             }
             _ => Next::Response,
         }
@@ -294,7 +349,9 @@ impl Connection {
 
     /// The present request is the last one.
     pub fn end_after_response(&mut self) {
-        self.persistent = false;
+        if self.persistence == Persistence::Kept {
+            self.persistence = Persistence::EndedByServer;
+        }
     }
 
     /// No request has begun, as far as bytes that were understood tell.
@@ -341,6 +398,11 @@ impl Connection {
     }
 
     fn has_begun_head(&self) -> bool {
-        matches!(self.reading, Reading::Head(progress) if progress != Progress::default())
+        matches!(&self.reading, Reading::Head(reader) if reader.has_begun())
     }
+}
+
+/// Whether the rest of a body costs less than a new connection.
+fn is_short(reader: &BodyReader, limits: &Limits) -> bool {
+    reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max)
 }
