@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
-export PYO3_PYTHON := $(abspath $(BIN)/python)
+# So that maturin and cargo take this environment, whichever one is active.
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz clean
 

@@ -7,12 +7,12 @@ import json
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Start
-from pronghorn.logging import LOGGING_CONFIG
 from support.endpoints_script import body_message, script, start_message
 from support.remote import literal, open_gate
 from support.server import Server
@@ -20,9 +20,13 @@ from support.server import Server
 PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
-@pytest.fixture(scope="module")
-def logged(start_module: Start) -> Server:
-    return start_module("support.apps:app")
+FILTERED = {"TEST_FILTER_ACCESS": "1"}
+
+
+@pytest.fixture(scope="module", params=[{}, FILTERED], ids=["plain", "filtered"])
+def logged(request: pytest.FixtureRequest, start_module: Start) -> Server:
+    """With and without a filter on the logger: the lines are the same, the ways to them differ."""
+    return start_module("support.apps:app", environment=request.param)
 
 
 def line_after(server: Server, data: bytes, pattern: str = " - ") -> str:
@@ -110,7 +114,8 @@ def test_every_request_of_a_connection_has_its_line(logged: Server, key: str) ->
     assert [int(line.split(f"{key}-")[1].split()[0]) for line in lines] == list(range(20))
 
 
-def test_record_has_the_five_arguments_that_filters_read(logged: Server, key: str) -> None:
+def test_record_has_the_five_arguments_that_filters_read(start: Start, key: str) -> None:
+    logged = start("support.apps:app", environment=FILTERED)
     with logged.connect() as wire:
         wire.send_request("GET", f"/delay/0/{key}?a=b")
         wire.response()
@@ -121,6 +126,38 @@ def test_record_has_the_five_arguments_that_filters_read(logged: Server, key: st
     assert arguments == (f"127.0.0.1:{port}", "GET", f"/delay/0/{key}?a=b", "1.1", 200)
     assert [type(one) for one in arguments] == [str, str, str, str, int]
     assert message == f'127.0.0.1:{port} - "GET /delay/0/{key}?a=b HTTP/1.1" 200'
+
+
+def test_filter_that_comes_later_sees_what_comes_after_it(start: Start, key: str) -> None:
+    server = start("support.apps:app")
+    server.get(f"/delay/0/{key}-before")
+    assert literal(server, "/filter-access") is True
+    # From now on, or from the server's next look at its logger on.
+    until = time.monotonic() + 2
+    after: list[str] = []
+    while not after:
+        assert time.monotonic() < until, "the filter sees nothing"
+        server.get(f"/delay/0/{key}-after")
+        paths = [arguments[2] for _, arguments, _ in literal(server, "/access-records")]
+        after = [path for path in paths if key in path]
+    assert set(after) == {f"/delay/0/{key}-after"}
+    server.stdout.wait_for(f"/delay/0/{key}-before ")
+    server.stdout.wait_for(f"/delay/0/{key}-after ")
+
+
+def test_line_tells_what_the_application_made_of_the_scope(logged: Server) -> None:
+    line = line_after(logged, get("/rewrite-scope"))
+    assert line == 'INFO:     9.8.7.6:5 - "GET /rewritten%20%C3%A9?by=app HTTP/1.1" 200 OK'
+
+
+@pytest.mark.strict
+def test_line_of_an_emptied_scope_is_not_lost(logged: Server) -> None:
+    assert "200 OK" in line_after(logged, get("/spoil-scope/before"))
+
+
+@pytest.mark.strict
+def test_unknown_method_is_told(logged: Server) -> None:
+    assert '"BREW /scope HTTP/1.1" 200 OK' in line_after(logged, get("/scope", method="BREW"))
 
 
 def test_forwarded_client_is_the_one_that_is_logged(logged: Server) -> None:
@@ -265,8 +302,9 @@ def test_lines_of_a_burst_come_whole_and_in_order(start: Start) -> None:
     assert [match and match[1] for match in shown] == [f"/scope/{n}" for n in range(200)]
 
 
+@pytest.mark.strict
 def test_lines_before_an_error_are_written_before_it(start: Start, tmp_path: Path) -> None:
-    config = copy.deepcopy(LOGGING_CONFIG)
+    config = copy.deepcopy(pytest.importorskip("pronghorn.logging").LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
     file = tmp_path / "logging.json"
     file.write_text(json.dumps(config))

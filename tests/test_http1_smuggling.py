@@ -83,11 +83,7 @@ def test_refuses_two_transfer_encoding_fields(server: Server, lines: tuple[bytes
     assert_refused(server, post(*lines), statuses=(400, 501), rest=b"0\r\n\r\n" + SMUGGLED)
 
 
-@pytest.mark.parametrize(
-    "lines",
-    CODINGS_IN_DISGUISE,
-    ids=label,
-)
+@pytest.mark.parametrize("lines", CODINGS_IN_DISGUISE, ids=label)
 def test_refuses_a_transfer_encoding_field_in_disguise(
     server: Server, lines: tuple[bytes, ...]
 ) -> None:
@@ -155,20 +151,12 @@ def test_content_length_is_accepted_if_and_only_if_it_is_digits(server: Server) 
     assert accepted > 200
 
 
-@pytest.mark.parametrize(
-    "lines",
-    LENGTHS_TWICE,
-    ids=label,
-)
+@pytest.mark.parametrize("lines", LENGTHS_TWICE, ids=label)
 def test_refuses_two_content_length_fields(server: Server, lines: tuple[bytes, bytes]) -> None:
     assert_refused(server, post(*lines), rest=b"hello" + SMUGGLED)
 
 
-@pytest.mark.parametrize(
-    "lines",
-    LENGTH_WITH_CODING,
-    ids=label,
-)
+@pytest.mark.parametrize("lines", LENGTH_WITH_CODING, ids=label)
 def test_refuses_content_length_with_transfer_encoding(
     server: Server, lines: tuple[bytes, ...]
 ) -> None:
@@ -198,11 +186,7 @@ def test_refuses_a_malformed_chunked_body(server: Server, body: bytes) -> None:
             raise AssertionError(f"{how}: {error}") from error
 
 
-@pytest.mark.parametrize(
-    "body",
-    CHUNKED_BODIES_ACCEPTED,
-    ids=label,
-)
+@pytest.mark.parametrize("body", CHUNKED_BODIES_ACCEPTED, ids=label)
 def test_accepts_a_well_formed_chunked_body(server: Server, body: bytes) -> None:
     for how, wire in deliveries(server, body, how=ALL, before=CHUNKED):
         assert wire.response().body == b"hello", how
@@ -283,11 +267,7 @@ def test_malformed_chunk_after_the_response_began_cuts_it_short(server: Server) 
 # --- Trailers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "trailer",
-    TRAILERS_ACCEPTED,
-    ids=label,
-)
+@pytest.mark.parametrize("trailer", TRAILERS_ACCEPTED, ids=label)
 @strict
 def test_trailer_is_read_and_never_merged(server: Server, trailer: bytes) -> None:
     head = request("POST", "/headers-after-body", "Transfer-Encoding: chunked")
@@ -298,11 +278,7 @@ def test_trailer_is_read_and_never_merged(server: Server, trailer: bytes) -> Non
         wire.assert_open()
 
 
-@pytest.mark.parametrize(
-    "trailers",
-    TRAILERS_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("trailers", TRAILERS_REFUSED, ids=label)
 def test_refuses_a_malformed_trailer(server: Server, trailers: bytes) -> None:
     assert_refused(server, CHUNKED + b"5\r\nhello\r\n0\r\n" + trailers)
 
@@ -310,31 +286,19 @@ def test_refuses_a_malformed_trailer(server: Server, trailers: bytes) -> None:
 # --- Line ends and field lines -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "head",
-    HEADS_WITH_A_BARE_LINE_FEED,
-    ids=label,
-)
+@pytest.mark.parametrize("head", HEADS_WITH_A_BARE_LINE_FEED, ids=label)
 @strict
 def test_refuses_a_bare_line_feed(server: Server, head: bytes) -> None:
     assert_refused(server, head)
 
 
-@pytest.mark.parametrize(
-    "head",
-    HEADS_WITH_A_BARE_CARRIAGE_RETURN,
-    ids=label,
-)
+@pytest.mark.parametrize("head", HEADS_WITH_A_BARE_CARRIAGE_RETURN, ids=label)
 @strict
 def test_refuses_a_bare_carriage_return(server: Server, head: bytes) -> None:
     assert_refused(server, head)
 
 
-@pytest.mark.parametrize(
-    "lines",
-    FIELD_LINES_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("lines", FIELD_LINES_REFUSED, ids=label)
 def test_refuses_a_malformed_field_line(server: Server, lines: bytes) -> None:
     assert_refused(server, b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
 
@@ -374,11 +338,7 @@ def test_every_control_byte_of_a_field_value_is_refused(server: Server) -> None:
 # --- Request line ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "line",
-    REQUEST_LINES_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("line", REQUEST_LINES_REFUSED, ids=label)
 @strict
 def test_refuses_a_malformed_request_line(server: Server, line: bytes) -> None:
     assert_refused(server, line + b"\r\nHost: a\r\n\r\n", statuses=(400, 505))
@@ -418,21 +378,13 @@ def test_every_byte_of_a_target_is_visible_ascii_or_refused(server: Server) -> N
                 assert_refused(server, data, how=WHOLE)
 
 
-@pytest.mark.parametrize(
-    "target",
-    TARGETS_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("target", TARGETS_REFUSED, ids=label)
 @strict
 def test_refuses_a_malformed_target(server: Server, target: bytes) -> None:
     assert_refused(server, b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "authority",
-    AUTHORITIES_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("authority", AUTHORITIES_REFUSED, ids=label)
 @strict
 def test_refuses_an_authority_other_than_the_host(server: Server, authority: bytes) -> None:
     assert_refused(server, b"GET http://" + authority + b"/ HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -485,22 +437,14 @@ def test_refuses_http_1_1_without_a_host(server: Server) -> None:
     assert_refused(server, b"GET / HTTP/1.1\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "lines",
-    HOSTS_TWICE,
-    ids=label,
-)
+@pytest.mark.parametrize("lines", HOSTS_TWICE, ids=label)
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @strict
 def test_refuses_two_hosts(server: Server, lines: bytes, version: bytes) -> None:
     assert_refused(server, b"GET / HTTP/" + version + b"\r\n" + lines + b"\r\n")
 
 
-@pytest.mark.parametrize(
-    "host",
-    HOSTS_REFUSED,
-    ids=label,
-)
+@pytest.mark.parametrize("host", HOSTS_REFUSED, ids=label)
 @strict
 def test_refuses_a_host_that_is_no_authority(server: Server, host: bytes) -> None:
     assert_refused(server, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")

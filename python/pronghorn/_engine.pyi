@@ -68,7 +68,7 @@ class Engine:
 
     @property
     def connection_count(self) -> int:
-        """Open connections."""
+        """Open connections, but for those that have had their last answer."""
 
     @property
     def task_count(self) -> int:

@@ -60,6 +60,13 @@ async def scope_types(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_literal(send, type_names("scope", scope))
 
 
+@route("rewrite-scope")
+async def rewrite_scope(scope: Scope, receive: Receive, send: Send) -> None:
+    """Changes what the access log tells, as a middleware in the application may."""
+    scope.update(path="/rewritten \u00e9", query_string=b"by=app", client=("9.8.7.6", 5))
+    await respond(send, b"rewritten")
+
+
 @route("spoil-scope")
 async def spoil_scope(scope: Scope, receive: Receive, send: Send) -> None:
     """Changes and empties all in the scope that can be, before or after it answers."""

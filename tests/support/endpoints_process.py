@@ -23,8 +23,13 @@ class Keep(logging.Filter):
         return True
 
 
-# As applications do that were written for Uvicorn.
-logging.getLogger("uvicorn.access").addFilter(Keep())
+def filter_access() -> None:
+    """As applications do that were written for Uvicorn."""
+    logging.getLogger("uvicorn.access").addFilter(Keep())
+
+
+if "TEST_FILTER_ACCESS" in os.environ:
+    filter_access()
 
 
 @route("process")
@@ -39,6 +44,12 @@ async def process(scope: Scope, receive: Receive, send: Send) -> None:
         "tasks": len(asyncio.all_tasks()),
     }
     await respond_literal(send, figures)
+
+
+@route("filter-access")
+async def filter_access_now(scope: Scope, receive: Receive, send: Send) -> None:
+    filter_access()
+    await respond_literal(send, True)
 
 
 @route("access-records")

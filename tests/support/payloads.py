@@ -419,7 +419,7 @@ OTHER_PROTOCOLS = {
     "redis": b"*1\r\n$4\r\nPING\r\n",
     "proxy-v1": b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n",
     "proxy-v1-unknown": b"PROXY UNKNOWN\r\n",
-    "proxy-v2": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x09\x00\x0a",
+    "proxy-v2": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(range(12)),
     "proxy-v2-local": b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
 }
 

@@ -10,8 +10,8 @@ use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::Address;
 use crate::settings::{
-    DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
-    Settings,
+    DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES,
+    PIPELINE_BYTES_MAX, READ_BYTES, Settings,
 };
 use crate::transport::Transport;
 
@@ -24,8 +24,10 @@ pub enum Closing {
         linger: bool,
     },
     /// Nothing is sent any more; what comes is dropped until then, or until the peer ends as well.
+    /// The time is extended by what comes, up to a limit.
     Lingering {
         until: Instant,
+        limit: Instant,
     },
 }
 
@@ -143,6 +145,30 @@ impl Connection {
         }
     }
 
+    /// Ends our side and waits for the peer's.
+    pub fn linger(&mut self, now: Instant) {
+        self.transport.end();
+        self.closing = Closing::Lingering { until: now + LINGER, limit: now + LINGER_MAX };
+    }
+
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.closing, Closing::Lingering { .. })
+    }
+
+    /// Something has come. While lingering, that earns the peer time.
+    pub fn extend_linger(&mut self, now: Instant) {
+        if let Closing::Lingering { until, limit } = &mut self.closing {
+            *until = (now + LINGER).min(*limit);
+        }
+    }
+
+    /// A head has begun and is not whole.
+    pub fn has_partial_head(&self) -> bool {
+        self.closing == Closing::No
+            && self.protocol.is_between_requests()
+            && !self.pending.is_empty()
+    }
+
     /// No request has begun, and none is known to be waiting.
     pub fn is_idle(&self) -> bool {
         self.closing == Closing::No
@@ -212,7 +238,7 @@ impl Connection {
     /// The next time at which something is due.
     pub fn deadline(&self) -> Option<Instant> {
         let lingering = match self.closing {
-            Closing::Lingering { until } => Some(until),
+            Closing::Lingering { until, .. } => Some(until),
             _ => None,
         };
         [self.protocol.poll_timeout(), self.write_deadline, lingering].into_iter().flatten().min()

@@ -34,6 +34,8 @@ pub struct Listener {
     pub address: Address,
     /// There may be somebody waiting.
     pub readable: bool,
+    /// Descriptors have run out; until a timer says otherwise, trying is of no use.
+    pub is_resting: bool,
 }
 
 impl AsFd for Listener {
@@ -51,7 +53,7 @@ impl Listener {
             // Linux hands it down to the connections; others get it again in `accept`.
             sockopt::set_tcp_nodelay(&socket, true)?;
         }
-        Ok(Self { socket, address, readable: true })
+        Ok(Self { socket, address, readable: true, is_resting: false })
     }
 
     pub fn accept(&mut self) -> Accepted {

@@ -45,8 +45,15 @@ pub const READ_BUDGET: usize = 4;
 /// How long a listener rests when descriptors have run out.
 pub const ACCEPT_BACK_OFF: Duration = Duration::from_millis(500);
 
-/// How long the rest of a refused request is read and dropped, so that the answer arrives.
-pub const LINGER: Duration = Duration::from_secs(10);
+/// How long a connection whose last answer is out waits for the peer to end it or to send more of
+/// what is dropped; closing at once could destroy the answer on its way.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How long it does so in all.
+pub const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// How long a head that has begun may take once the server is shutting down.
+pub const DRAINED_HEAD_GRACE: Duration = Duration::from_secs(1);
 
 /// Access-log lines gathered before they are written...
 pub const ACCESS_LOG_BYTES_MAX: usize = 64 * 1024;

@@ -54,10 +54,17 @@ impl Deadline {
         Self::RequestBody { until: now + limits.request_body_timeout, received: 0 }
     }
 
+    /// Counts the present window as made: the peer could not have sent anything in it.
+    pub fn excuse(&mut self) {
+        if let Self::RequestBody { received, .. } = self {
+            *received = u64::MAX;
+        }
+    }
+
     /// Counts body bytes towards the present window.
     pub fn count(&mut self, bytes: usize) {
         if let Self::RequestBody { received, .. } = self {
-            *received += bytes as u64;
+            *received = received.saturating_add(bytes as u64);
         }
     }
 }

@@ -21,10 +21,24 @@ enum Outcome {
 
 impl Worker {
     pub(super) fn listener_ready(&self, index: usize, now: Instant) {
-        if let Some(listener) = self.tables.borrow_mut().listeners.get_mut(index) {
-            listener.readable = true;
+        let may_accept = match self.tables.borrow_mut().listeners.get_mut(index) {
+            Some(listener) => {
+                listener.readable = !listener.is_resting;
+                listener.readable
+            }
+            None => false,
+        };
+        if may_accept {
+            self.accept(index, now);
         }
-        self.accept(index, now);
+    }
+
+    /// A listener that had run out of descriptors tries again.
+    pub(super) fn listener_rested(&self, index: usize, now: Instant) {
+        if let Some(listener) = self.tables.borrow_mut().listeners.get_mut(index) {
+            listener.is_resting = false;
+        }
+        self.listener_ready(index, now);
     }
 
     /// Goes on where the budget ended.
@@ -82,6 +96,7 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             if let Some(listener) = tables.listeners.get_mut(index) {
                 listener.readable = false;
+                listener.is_resting = true;
             }
             tables.timers.add(now + ACCEPT_BACK_OFF, Target::Listener(index));
         }

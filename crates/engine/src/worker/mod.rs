@@ -195,7 +195,7 @@ impl Worker {
     }
 
     pub fn connection_count(&self) -> usize {
-        self.tables.borrow().connections.len()
+        self.tables.borrow().active_connections()
     }
 
     pub fn task_count(&self) -> usize {

@@ -80,6 +80,7 @@ impl Worker {
                 if !connection.transport.is_readable() || !connection.wants_input() {
                     break;
                 }
+                connection.extend_linger(now);
                 connection.transport.receive(buffer)
             };
             match received {
@@ -278,7 +279,7 @@ impl Worker {
         let tables = self.tables.borrow();
         self.settings
             .concurrency_max
-            .is_some_and(|max| tables.connections.len() >= max || tables.requests.len() >= max)
+            .is_some_and(|max| tables.active_connections() >= max || tables.requests.len() >= max)
     }
 
     fn refuse_for_concurrency(&self, id: ConnectionId, scope: &Object) {

@@ -10,7 +10,7 @@ use crate::connection::{Closing, Connection};
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
-use crate::settings::LINGER;
+use crate::settings::DRAINED_HEAD_GRACE;
 use crate::stream::{ConnectionId, Flow, Streams};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
@@ -157,7 +157,11 @@ impl Worker {
             if is_draining && connection.is_idle() {
                 connection.closing = Closing::AfterFlush { linger: false };
             }
-            is_finished(connection, now)
+            let was_lingering = connection.is_lingering();
+            let is_finished = is_finished(connection, now);
+            let has_begun_to = connection.is_lingering() && !was_lingering;
+            tables.lingering += usize::from(has_begun_to);
+            is_finished
         };
         if is_finished || self.watch(id).is_err() {
             return self.remove(id);
@@ -202,15 +206,21 @@ impl Worker {
     /// Closes idle connections in the loop's next turn, the others after their response. A request
     /// that has come to an idle one by then is answered: closing would lose it.
     pub fn drain(&self) {
+        let grace = Instant::now() + DRAINED_HEAD_GRACE;
         let ids = {
             let mut tables = self.tables.borrow_mut();
             tables.is_draining = true;
             tables.ids()
         };
         for id in ids {
-            if let Some(connection) = self.tables.borrow_mut().connection(id) {
+            {
+                let mut tables = self.tables.borrow_mut();
+                let Some(connection) = tables.connection(id) else { continue };
                 connection.protocol.end_after_response();
                 connection.transport.note(true, false);
+                if connection.has_partial_head() {
+                    tables.timers.add(grace, Target::DrainedHead(id));
+                }
             }
             self.list(id);
         }
@@ -247,8 +257,7 @@ fn is_finished(connection: &mut Connection, now: Instant) -> bool {
         Closing::AfterFlush { .. } if connection.unsent() > 0 => false,
         Closing::AfterFlush { linger } if !linger || connection.transport.has_ended() => true,
         Closing::AfterFlush { .. } => {
-            connection.transport.end();
-            connection.closing = Closing::Lingering { until: now + LINGER };
+            connection.linger(now);
             connection.transport.broken
         }
     }

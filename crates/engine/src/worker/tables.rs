@@ -29,6 +29,8 @@ pub enum Target {
     Connection(ConnectionId),
     Listener(usize),
     AccessLog,
+    /// A head that had begun when the server began to shut down.
+    DrainedHead(ConnectionId),
 }
 
 /// A request whose application has suspended.
@@ -43,6 +45,8 @@ pub struct Tables {
     pub poller: Poller,
     pub listeners: Vec<Listener>,
     pub connections: Slab<Connection>,
+    /// How many of them have had their last answer.
+    pub lingering: usize,
     generation: u32,
     pub requests: Slab<Request>,
     pub request_count: u64,
@@ -67,6 +71,7 @@ impl Tables {
             poller: Poller::new()?,
             listeners: Vec::new(),
             connections: Slab::new(),
+            lingering: 0,
             generation: 0,
             requests: Slab::new(),
             request_count: 0,
@@ -105,6 +110,11 @@ impl Tables {
             .filter(|connection| connection.generation == id.generation)
     }
 
+    /// Connections that may still have something to be answered.
+    pub fn active_connections(&self) -> usize {
+        self.connections.len() - self.lingering
+    }
+
     /// Which connection has a slot now.
     pub fn id_at(&self, slot: usize) -> Option<ConnectionId> {
         let generation = self.connections.get(slot)?.generation;
@@ -120,6 +130,7 @@ impl Tables {
         self.connection(id)?;
         let mut connection = self.connections.remove(id.slot as usize);
         connection.transport.forget(&self.poller);
+        self.lingering -= usize::from(connection.is_lingering());
         if let Some(outbox) = connection.take_spare_outbox() {
             self.keep_outbox(outbox);
         }

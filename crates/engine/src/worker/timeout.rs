@@ -21,7 +21,8 @@ impl Worker {
             let due = self.tables.borrow_mut().timers.pop(now);
             match due {
                 Some((at, Target::Connection(id))) => self.deadline_came(id, at, now),
-                Some((_, Target::Listener(index))) => self.listener_ready(index, now),
+                Some((_, Target::Listener(index))) => self.listener_rested(index, now),
+                Some((_, Target::DrainedHead(id))) => self.head_was_too_late(id, now),
                 Some((_, Target::AccessLog)) => {
                     self.tables.borrow_mut().disarm_access_log();
                     self.application.flush_access_log();
@@ -31,6 +32,18 @@ impl Worker {
         }
         self.end_turn();
         Ok(())
+    }
+
+    fn head_was_too_late(&self, id: ConnectionId, now: Instant) {
+        let is_partial = self
+            .tables
+            .borrow_mut()
+            .connection(id)
+            .is_some_and(|connection| connection.has_partial_head());
+        if is_partial {
+            self.reject(id, Reject::with_status(408, "shutting down"), now);
+            self.rest(id, now);
+        }
     }
 
     fn deadline_came(&self, id: ConnectionId, at: Instant, now: Instant) {
@@ -43,7 +56,7 @@ impl Worker {
             connection.armed = None;
             let is_due = |deadline: Option<Instant>| deadline.is_some_and(|until| until <= now);
             let lingers_too_long =
-                matches!(connection.closing, Closing::Lingering { until } if until <= now);
+                matches!(connection.closing, Closing::Lingering { until, .. } if until <= now);
             if lingers_too_long || is_due(connection.write_deadline) {
                 connection.transport.broken = true;
             }

@@ -7,8 +7,8 @@
 use std::mem;
 
 use crate::error::Reject;
-use crate::head::{Framing, Method, RequestHead, Span, Version};
-use crate::http1::syntax::{self, CRLF_BYTES};
+use crate::head::{Field, Framing, Method, RequestHead, Span, Version};
+use crate::http1::syntax::{self, CRLF_BYTES, Section, fault};
 use crate::limits::Limits;
 
 /// A head under way. Memory is only allocated for one that does not come whole.
@@ -65,9 +65,9 @@ impl HeadReader {
 /// How far a head has been read.
 #[derive(Debug, Default)]
 struct LineReader {
-    /// Where the next line starts.
+    /// Where the next line starts...
     start: usize,
-    /// So many of its bytes have been looked at.
+    /// ...and how far it has been looked at.
     scanned: usize,
     /// Where the field lines start, once the request line is there.
     fields_start: Option<usize>,
@@ -82,45 +82,61 @@ impl LineReader {
         limits: &Limits,
         head: &mut RequestHead,
     ) -> Result<Option<usize>, Reject> {
-        loop {
-            let start = self.start;
-            let Some(line) = self.line(input, limits)? else { return Ok(None) };
-            match (self.fields_start, line) {
-                // Empty lines before a request line are skipped (RFC 9112, 2.2).
-                (None, []) => {}
-                (None, line) => {
-                    self.semantics.authority = request_line(line, start, head)?;
-                    self.fields_start = Some(self.start);
-                }
-                (Some(_), []) => {
-                    self.semantics.conclude(input, head)?;
-                    return Ok(Some(self.start));
-                }
-                (Some(_), line) => self.field(input, line, start, limits, head)?,
-            }
-        }
+        let Some(fields_start) = self.request_line(input, limits, head)? else { return Ok(None) };
+        self.field_lines(input, fields_start, limits, head)
     }
 
-    fn line<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Option<&'i [u8]>, Reject> {
-        let (end_max, too_long) = match self.fields_start {
-            None => (
-                limits.request_line_bytes_max.saturating_add(CRLF_BYTES),
-                Reject::with_status(414, "request line too long"),
-            ),
-            Some(fields_start) => (
-                fields_start.saturating_add(limits.header_bytes_max),
-                Reject::with_status(431, "header block too long"),
-            ),
-        };
-        let bytes_max = end_max.saturating_sub(self.start);
-        let line = syntax::line(&input[self.start..], &mut self.scanned, bytes_max, too_long)?;
-        self.start += line.map_or(0, |line| line.len() + CRLF_BYTES);
-        Ok(line)
-    }
-
-    fn field(
+    fn request_line(
         &mut self,
         input: &[u8],
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<Option<usize>, Reject> {
+        if self.fields_start.is_some() {
+            return Ok(self.fields_start);
+        }
+        let bytes_max = limits.request_line_bytes_max.saturating_add(CRLF_BYTES);
+        let too_long = Reject::with_status(414, "request line too long");
+        let section = Section::new(input, bytes_max, too_long);
+        while let Some(line) = section.line(self.start, &mut self.scanned)? {
+            let start = self.start;
+            self.start += line.len() + CRLF_BYTES;
+            // Empty lines before a request line are skipped (RFC 9112, 2.2).
+            if !line.is_empty() {
+                let authority = request_line(line, start, head);
+                self.semantics.authority = authority.map_err(|reject| fault(line, reject))?;
+                self.fields_start = Some(self.start);
+                break;
+            }
+        }
+        Ok(self.fields_start)
+    }
+
+    fn field_lines(
+        &mut self,
+        input: &[u8],
+        fields_start: usize,
+        limits: &Limits,
+        head: &mut RequestHead,
+    ) -> Result<Option<usize>, Reject> {
+        let bytes_max = fields_start.saturating_add(limits.header_bytes_max);
+        let too_long = Reject::with_status(431, "header block too long");
+        let section = Section::new(input, bytes_max, too_long);
+        while let Some(line) = section.line(self.start, &mut self.scanned)? {
+            let start = self.start;
+            self.start += line.len() + CRLF_BYTES;
+            if line.is_empty() {
+                self.semantics.conclude(input, head)?;
+                return Ok(Some(self.start));
+            }
+            let outcome = self.field_line(line, start, limits, head);
+            outcome.map_err(|reject| fault(line, reject))?;
+        }
+        Ok(None)
+    }
+
+    fn field_line(
+        &mut self,
         line: &[u8],
         start: usize,
         limits: &Limits,
@@ -130,17 +146,21 @@ impl LineReader {
         if self.fields > limits.headers_max {
             return Err(Reject::with_status(431, "too many header fields"));
         }
-        let field = syntax::field_line(line, start)?;
-        let name = field.name.of(input);
+        let (name, value) = syntax::field_line(line)?;
         if !is_forwarding_alias(name) {
-            self.semantics.note(name, field.value.of(input), field.value, head)?;
+            let value_start = start + (value.as_ptr().addr() - line.as_ptr().addr());
+            let field = Field {
+                name: Span::new(start, start + name.len()),
+                value: Span::new(value_start, value_start + value.len()),
+            };
+            self.semantics.note(name, value, field.value, head)?;
             head.fields.push(field);
         }
         Ok(())
     }
 
     fn has_begun(&self) -> bool {
-        self.fields_start.is_some() || self.scanned > 0
+        self.fields_start.is_some() || self.scanned > self.start
     }
 }
 

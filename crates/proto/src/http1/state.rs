@@ -177,6 +177,7 @@ impl Connection {
         if taken > 0 && self.demand == Demand::Continue {
             // It does not wait any longer.
             self.demand = Demand::Nobody;
+            self.deadline.excuse();
         }
         if event == Some(Inbound::End) {
             self.reading = Reading::Complete;
@@ -270,6 +271,7 @@ impl Connection {
         match (self.demand, self.writing) {
             (Demand::Continue, Writing::Idle) => {
                 self.demand = Demand::Application;
+                self.deadline.excuse();
                 out.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 true
             }
@@ -381,6 +383,7 @@ impl Connection {
     /// The time has come: says what to do. `waiting` tells that the application lags, so that the
     /// peer is not to blame for a body that does not move.
     pub fn handle_timeout(&mut self, now: Instant, limits: &Limits, waiting: bool) -> Expired {
+        let waiting = waiting || self.demand == Demand::Continue;
         match self.deadline {
             deadline if deadline.until().is_none_or(|until| until > now) => Expired::NotYet,
             Deadline::RequestBody { received, .. }

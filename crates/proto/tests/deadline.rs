@@ -1,0 +1,275 @@
+//! The clocks of a connection: which one runs when, what sets it back, and what its end means.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use pronghorn_proto::deadline::{Deadline, Expired};
+use pronghorn_proto::http1::Next;
+use pronghorn_proto::limits::Limits;
+use support::{Client, post};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const SLOW_HEAD: Expired = Expired::RequestTimeout("request header too slow");
+const SLOW_BODY: Expired = Expired::RequestTimeout("request body too slow");
+
+const HEAD_S: f64 = 10.0;
+const BODY_S: f64 = 30.0;
+const KEEP_ALIVE_S: f64 = 5.0;
+
+fn limits() -> Limits {
+    Limits {
+        request_header_timeout: Duration::from_secs_f64(HEAD_S),
+        request_body_timeout: Duration::from_secs_f64(BODY_S),
+        request_body_window_bytes_min: 1024,
+        keep_alive_timeout: Duration::from_secs_f64(KEEP_ALIVE_S),
+        ..Limits::default()
+    }
+}
+
+/// Seconds that are left, `None` without a clock.
+fn left(client: &Client) -> Option<f64> {
+    let until = client.connection.poll_timeout()?;
+    Some(until.saturating_duration_since(client.now).as_secs_f64())
+}
+
+fn expire(client: &mut Client, waiting: bool) -> Expired {
+    client.connection.handle_timeout(client.now, &client.limits, waiting)
+}
+
+/// Lets the clock run out, which it does not a moment before.
+#[track_caller]
+fn run_out(client: &mut Client) -> Expired {
+    let seconds = left(client).expect("a clock");
+    assert_eq!(expire(client, false), Expired::NotYet);
+    client.wait(seconds - 0.001);
+    assert_eq!(expire(client, false), Expired::NotYet);
+    assert!(left(client).is_some_and(|left| left < 0.002), "the same clock");
+    client.wait(0.001);
+    expire(client, false)
+}
+
+fn connected() -> Client {
+    Client::unanswered(&limits())
+}
+
+fn idle() -> Client {
+    let mut client = Client::new(&limits());
+    client.send(GET);
+    client
+}
+
+#[test]
+fn silent_connection_is_closed_without_a_word() {
+    let mut client = connected();
+    assert_eq!(left(&client), Some(HEAD_S));
+    assert_eq!(run_out(&mut client), Expired::Close);
+}
+
+#[test]
+fn idle_connection_is_closed_without_a_word() {
+    let mut client = idle();
+    assert_eq!(left(&client), Some(KEEP_ALIVE_S));
+    assert_eq!(run_out(&mut client), Expired::Close);
+}
+
+#[test]
+fn first_byte_of_a_later_head_starts_the_clock_of_heads() {
+    let mut client = idle();
+    client.wait(KEEP_ALIVE_S - 1.0).send(b"G");
+    assert_eq!(left(&client), Some(HEAD_S));
+    assert_eq!(run_out(&mut client), SLOW_HEAD);
+}
+
+#[test]
+fn first_head_is_due_since_the_connection_was_accepted() {
+    let mut client = connected();
+    client.wait(4.0).send(b"GET /");
+    assert_eq!(left(&client), Some(HEAD_S - 4.0));
+    assert_eq!(run_out(&mut client), SLOW_HEAD);
+}
+
+#[test]
+fn single_bytes_do_not_set_the_clock_of_heads_back() {
+    for mut client in [connected(), idle()] {
+        client.send(&GET[..1]);
+        for (count, byte) in (1_u8..).zip(&GET[1..GET.len() - 1]) {
+            client.wait(0.1).send(&[*byte]);
+            let expected = HEAD_S - 0.1 * f64::from(count);
+            assert!(left(&client).is_some_and(|left| (left - expected).abs() < 0.001));
+        }
+        assert_eq!(run_out(&mut client), SLOW_HEAD);
+    }
+}
+
+#[test]
+fn empty_lines_do_not_begin_a_head() {
+    let mut client = idle();
+    for _ in 0..4 {
+        client.wait(1.0).send(b"\r\n");
+    }
+    assert_eq!(left(&client), Some(KEEP_ALIVE_S - 4.0));
+    assert_eq!(run_out(&mut client), Expired::Close);
+    let mut client = connected();
+    client.send(b"\r\n\r\n");
+    assert_eq!(run_out(&mut client), Expired::Close);
+    let mut client = idle();
+    client.send(b"\r\n\r\nG");
+    assert_eq!(run_out(&mut client), SLOW_HEAD);
+}
+
+#[test]
+fn no_clock_runs_while_the_application_works() {
+    for request in [GET.to_vec(), [&post(&[b"Content-Length: 2"])[..], b"ab"].concat()] {
+        let mut client = connected();
+        client.send(&request);
+        assert_eq!(left(&client), None);
+        client.wait(1e6).send(b"G");
+        assert_eq!((left(&client), expire(&mut client, false)), (None, Expired::NotYet));
+        client.start(200, &[]).unwrap();
+        client.end(b"").unwrap();
+        assert_eq!(left(&client), None);
+        assert_eq!(client.next(), Next::Request);
+        assert_eq!(left(&client), Some(KEEP_ALIVE_S));
+        // What came in the meantime is the beginning of a head.
+        client.send(b"");
+        assert_eq!(left(&client), Some(HEAD_S));
+    }
+}
+
+#[test]
+fn body_has_a_window_in_which_it_must_move() {
+    let mut client = connected();
+    client.send(&post(&[b"Content-Length: 100000"]));
+    for _ in 0..10 {
+        assert_eq!(left(&client), Some(BODY_S));
+        client.wait(1.0).send(&[0; 1000]);
+        assert_eq!(left(&client), Some(BODY_S - 1.0));
+        client.send(&[0; 24]);
+        assert_eq!(run_out(&mut client), Expired::NotYet);
+    }
+    client.send(&[0; 1023]);
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+}
+
+#[test]
+fn single_bytes_do_not_set_the_clock_of_bodies_back() {
+    let counted = post(&[b"Content-Length: 100000"]);
+    let chunk = [&post(&[b"Transfer-Encoding: chunked"])[..], b"1000\r\n"].concat();
+    for input in [counted, chunk] {
+        let mut client = connected();
+        client.send(&input);
+        for _ in 0..29 {
+            client.wait(1.0).send(b"0");
+        }
+        assert!(left(&client).is_some_and(|left| left <= 1.0));
+        assert_eq!(run_out(&mut client), SLOW_BODY);
+    }
+}
+
+#[test]
+fn chunk_lines_and_trailers_are_part_of_a_body_that_moves() {
+    let mut client = connected();
+    client.send(&post(&[b"Transfer-Encoding: chunked"]));
+    client.send(&b"1\r\nx\r\n".repeat(171));
+    assert_eq!(run_out(&mut client), Expired::NotYet);
+    client.send(&b"1\r\nx\r\n".repeat(170));
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+}
+
+#[test]
+fn application_that_lags_is_not_the_peers_fault() {
+    let mut client = connected();
+    client.send(&post(&[b"Content-Length: 100000"]));
+    for _ in 0..3 {
+        client.wait(BODY_S);
+        assert_eq!(expire(&mut client, true), Expired::NotYet);
+        assert_eq!(left(&client), Some(BODY_S));
+    }
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+}
+
+#[test]
+fn client_that_waits_for_continue_is_not_late() {
+    let head = post(&[b"Content-Length: 100000", b"Expect: 100-continue"]);
+    let mut client = connected();
+    client.send(&head);
+    for _ in 0..3 {
+        assert_eq!(run_out(&mut client), Expired::NotYet);
+    }
+    // When it is told at the end of a window, it has all of the next one.
+    client.wait(BODY_S - 1.0);
+    assert!(client.wants_body());
+    assert_eq!(run_out(&mut client), Expired::NotYet);
+    assert_eq!(left(&client), Some(BODY_S));
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+    // The same when it has waited long enough.
+    let mut client = connected();
+    client.send(&head).wait(BODY_S - 1.0).send(b"x");
+    assert_eq!(run_out(&mut client), Expired::NotYet);
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+    // Nor does it end a response that has begun.
+    let mut client = connected();
+    client.send(&head);
+    client.start(200, &[]).unwrap();
+    client.flush();
+    for _ in 0..3 {
+        assert_eq!(run_out(&mut client), Expired::NotYet);
+    }
+}
+
+#[test]
+fn rest_of_a_body_that_is_dropped_is_due_as_well() {
+    let mut client = connected();
+    client.send(&post(&[b"Content-Length: 10"]));
+    client.start(200, &[]).unwrap();
+    client.end(b"").unwrap();
+    assert_eq!(client.next(), Next::Drain);
+    assert_eq!(run_out(&mut client), SLOW_BODY);
+    client.take_output();
+    client.reject(408);
+    assert_eq!(client.take_output(), b"");
+    assert_eq!(left(&client), None);
+}
+
+#[test]
+fn no_clock_runs_once_it_is_over() {
+    let ends: [fn(&mut Client); 4] = [
+        |client| assert!(!client.reject(408)),
+        |client| assert!(!client.abort()),
+        |client| assert!(client.send(b"\0").record.refusal().is_some()),
+        |client| {
+            client.connection.end_after_response();
+            client.send(GET);
+            client.start(200, &[]).unwrap();
+            client.end(b"").unwrap();
+            assert_eq!(client.next(), Next::Close { linger: true });
+        },
+    ];
+    for end in ends {
+        let mut client = connected();
+        end(&mut client);
+        assert_eq!((left(&client), expire(&mut client, false)), (None, Expired::NotYet));
+    }
+}
+
+#[test]
+fn only_a_body_counts_bytes() {
+    let (now, limits) = (Instant::now(), limits());
+    for mut deadline in
+        [Deadline::None, Deadline::keep_alive(now, &limits), Deadline::request_header(now, &limits)]
+    {
+        let before = deadline;
+        deadline.count(1);
+        deadline.excuse();
+        assert_eq!(deadline, before);
+    }
+    let mut deadline = Deadline::request_body(now, &limits);
+    let until = deadline.until().unwrap();
+    deadline.count(3);
+    deadline.count(4);
+    assert_eq!(deadline, Deadline::RequestBody { until, received: 7 });
+    deadline.excuse();
+    deadline.count(1);
+    assert_eq!(deadline, Deadline::RequestBody { until, received: u64::MAX });
+}
