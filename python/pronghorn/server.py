@@ -104,6 +104,7 @@ class Server:
         self.force_exit = False
         self.last_notified = 0.0
         self._captured_signals: list[int] = []
+        self._loop: asyncio.AbstractEventLoop
 
     @cached_property
     def limit_max_requests(self) -> int | None:
@@ -246,10 +247,10 @@ class Server:
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         engine = Engine(
             config.loaded_app,
-            loop,
+            self._loop,
             state=self.lifespan.state,
             root_path=config.root_path,
             default_headers=config.encoded_headers,
@@ -272,7 +273,7 @@ class Server:
         for listener in self.servers:
             for each in listener.sockets:
                 engine.listen(each)
-        loop.add_reader(engine.fileno(), engine.on_ready)
+        self._loop.add_reader(engine.fileno(), engine.on_ready)
 
     def _trust_proxy(self) -> TrustedProxies | None:
         if not self.config.proxy_headers:
@@ -281,11 +282,14 @@ class Server:
 
     def _close_engine(self) -> None:
         engine = self.server_state.engine
-        if engine:
-            self.server_state.forget_engine()
-            asyncio.get_running_loop().remove_reader(engine.fileno())
-            engine.close()
-        self._close_listeners()
+        try:
+            if engine:
+                self.server_state.forget_engine()
+                if not self._loop.is_closed():
+                    self._loop.remove_reader(engine.fileno())
+                engine.close()
+        finally:
+            self._close_listeners()
 
     def _close_listeners(self) -> None:
         for listener in self.servers:

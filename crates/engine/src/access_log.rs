@@ -30,11 +30,18 @@ pub struct AccessLog {
     hooks: AccessLogHooks,
     is_plain: Cell<bool>,
     lines: RefCell<Vec<u8>>,
+    /// The line being built: an odd key of a scope can run Python code meanwhile.
+    line: RefCell<Vec<u8>>,
 }
 
 impl AccessLog {
     pub fn new(hooks: AccessLogHooks) -> Self {
-        Self { hooks, is_plain: Cell::new(false), lines: RefCell::new(Vec::new()) }
+        Self {
+            hooks,
+            is_plain: Cell::new(false),
+            lines: RefCell::new(Vec::new()),
+            line: RefCell::new(Vec::new()),
+        }
     }
 
     /// Looks whether the logger is still as it was set up.
@@ -48,24 +55,28 @@ impl AccessLog {
 
     /// A response with this status has begun.
     pub fn response_started(&self, scope: &Object, status: u16) {
-        if self.is_plain.get() {
-            let mut lines = self.lines.borrow_mut();
-            let start = lines.len();
-            if write_line(&mut lines, scope, status) == Some(()) {
-                let is_full = lines.len() > ACCESS_LOG_BYTES_MAX;
-                drop(lines);
-                if is_full {
-                    self.flush();
-                }
-                return;
-            }
-            lines.truncate(start);
+        if self.is_plain.get() && self.add_line(scope, status) {
+            return;
         }
         let recorded = integer(u64::from(status))
             .and_then(|status| call(&self.hooks.record, &[scope, &status]));
         if let Err(raised) = recorded {
             raised.report(Some(&self.hooks.record));
         }
+    }
+
+    fn add_line(&self, scope: &Object, status: u16) -> bool {
+        let mut line = self.line.take();
+        line.clear();
+        let is_written = write_line(&mut line, scope, status).is_some();
+        if is_written {
+            self.lines.borrow_mut().extend_from_slice(&line);
+        }
+        self.line.replace(line);
+        if self.lines.borrow().len() > ACCESS_LOG_BYTES_MAX {
+            self.flush();
+        }
+        is_written
     }
 
     pub fn has_lines(&self) -> bool {
@@ -88,17 +99,19 @@ impl AccessLog {
 }
 
 /// Writes Uvicorn's line. `None` where the scope is not as the server made it: then Python tells
-/// what to make of it. Runs no Python code.
+/// what to make of it.
 fn write_line(lines: &mut Vec<u8>, scope: &Object, status: u16) -> Option<()> {
     let names = names();
-    let entry = |key| get_item(scope, key).ok().flatten();
+    let entry = |key| get_item(scope, key).unwrap_or_else(Raised::forget);
     lines.extend_from_slice(b"INFO:     ");
     let client = entry(&names.client)?;
     if !client.is_none() {
         let (host, port) = pair_items(&client)?;
         lines.extend_from_slice(printable(as_str(&host)?)?);
         lines.push(b':');
-        lines.extend_from_slice(itoa::Buffer::new().format(as_u16(&port).ok()??).as_bytes());
+        lines.extend_from_slice(
+            itoa::Buffer::new().format(as_u16(&port).unwrap_or_else(Raised::forget)?).as_bytes(),
+        );
     }
     lines.extend_from_slice(b" - \"");
     lines.extend_from_slice(printable(as_str(&entry(&names.method)?)?)?);

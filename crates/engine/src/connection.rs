@@ -140,8 +140,9 @@ impl Connection {
                 exchange.inbox_bytes() < READ_BYTES
             }
             (Closing::No, Some(_)) => self.pending.len() < PIPELINE_BYTES_MAX,
-            // A head has limits of its own; what comes while lingering is dropped.
-            (Closing::No, None) | (Closing::Lingering { .. }, _) => true,
+            // A head has limits of its own.
+            (Closing::No, None) => !self.is_pending_fresh,
+            (Closing::Lingering { .. }, _) => true,
         }
     }
 
@@ -198,6 +199,7 @@ impl Connection {
     pub fn flush(&mut self, now: Instant, settings: &Settings) {
         let waiting = &self.outbox.bytes[self.outbox.sent..];
         if waiting.is_empty() {
+            self.write_deadline = None;
             return;
         }
         let sent = self.transport.send(waiting, &[]);

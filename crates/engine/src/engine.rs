@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList};
 
 use crate::access_log::{AccessLog, AccessLogHooks};
+use crate::asgi::application::Application;
 use crate::asgi::awaitable;
-use crate::asgi::exchange::Application;
 use crate::asgi::message::MessageMaker;
 use crate::asgi::scope::ScopeMaker;
 use crate::asgi::task::{Asyncio, TaskMaker};
@@ -166,16 +166,11 @@ impl Engine {
 }
 
 /// A callable for the loop that does nothing once the worker is gone.
-fn callback(
-    py: Python<'_>,
-    worker: Weak<Worker>,
-    run: fn(&Worker) -> Result<(), Raised>,
-) -> PyResult<Object> {
+fn callback(py: Python<'_>, worker: Weak<Worker>, run: fn(&Worker)) -> PyResult<Object> {
     let worker = ThreadBound::new(worker);
-    let function = PyCFunction::new_closure(py, None, None, move |arguments, _| {
-        match worker.get().and_then(Weak::upgrade) {
-            Some(worker) => run(&worker).map_err(|raised| raised.into_error(arguments.py())),
-            None => Ok(()),
+    let function = PyCFunction::new_closure(py, None, None, move |_, _| {
+        if let Some(worker) = worker.get().and_then(Weak::upgrade) {
+            run(&worker);
         }
     })?;
     Ok(Object::from_bound(function.as_any()))
@@ -198,6 +193,7 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
         create_task: own(event_loop.getattr("create_task")?),
         task_factory: own(event_loop.getattr("get_task_factory")?),
         capture,
+        is_nested: event_loop.hasattr("_nest_patched")?,
     })
     .map_err(raised)
 }

@@ -25,6 +25,8 @@ pub enum Accepted {
     Gone,
     /// Descriptors or memory have run out.
     Exhausted,
+    /// The listener cannot be used now.
+    Failed(io::Error),
 }
 
 /// A bound, listening stream socket.
@@ -49,6 +51,8 @@ impl Listener {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let address = address(&rustix::net::getsockname(&socket)?);
+        // An urgent byte would split reads in two, and a short one would no longer mean empty.
+        sockopt::set_socket_oobinline(&socket, true)?;
         if matches!(address, Address::Inet(_)) {
             // Linux hands it down to the connections; others get it again in `accept`.
             sockopt::set_tcp_nodelay(&socket, true)?;
@@ -70,7 +74,19 @@ impl Listener {
                 Accepted::Empty
             }
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Accepted::Exhausted,
-            Err(_) => Accepted::Gone,
+            // accept(2): errors of the connection that was waiting.
+            Err(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::TIMEDOUT,
+            ) => Accepted::Gone,
+            Err(error) => Accepted::Failed(error.into()),
         }
     }
 

@@ -11,11 +11,14 @@ use crate::settings::EVENT_BUDGET;
 
 /// What is ready, by the number under which it was registered.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "the flags of epoll, in any combination")]
 pub struct Ready {
     pub key: usize,
     pub readable: bool,
     /// The peer has ended its side, or the connection is broken.
     pub ended: bool,
+    /// Nothing can be sent or received any more.
+    pub broken: bool,
     pub writable: bool,
 }
 
@@ -50,6 +53,7 @@ impl Poller {
             key: event.token().0,
             readable: event.is_readable(),
             ended: event.is_read_closed() || event.is_error(),
+            broken: event.is_write_closed() || event.is_error(),
             writable: event.is_writable(),
         }));
         Ok(())

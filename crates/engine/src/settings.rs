@@ -39,6 +39,9 @@ pub const ACCEPT_BUDGET: usize = 64;
 /// Events handled in one turn of the loop.
 pub const EVENT_BUDGET: usize = 256;
 
+/// Pipelined requests of one connection answered in one turn.
+pub const REQUEST_BUDGET: usize = 64;
+
 /// Reads from one connection in one turn.
 pub const READ_BUDGET: usize = 4;
 

@@ -1,8 +1,11 @@
 //! When a slow peer is given up: one clock per connection, which single bytes do not reset.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
+
+/// A hundred years.
+const TIMEOUT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What the connection waits for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +44,17 @@ impl Deadline {
 
     #[must_use]
     pub fn keep_alive(now: Instant, limits: &Limits) -> Self {
-        Self::KeepAlive { until: now + limits.keep_alive_timeout }
+        Self::KeepAlive { until: after(now, limits.keep_alive_timeout) }
     }
 
     #[must_use]
     pub fn request_header(now: Instant, limits: &Limits) -> Self {
-        Self::RequestHeader { until: now + limits.request_header_timeout }
+        Self::RequestHeader { until: after(now, limits.request_header_timeout) }
     }
 
     #[must_use]
     pub fn request_body(now: Instant, limits: &Limits) -> Self {
-        Self::RequestBody { until: now + limits.request_body_timeout, received: 0 }
+        Self::RequestBody { until: after(now, limits.request_body_timeout), received: 0 }
     }
 
     /// Counts the present window as made: the peer could not have sent anything in it.
@@ -67,4 +70,9 @@ impl Deadline {
             *received = received.saturating_add(bytes as u64);
         }
     }
+}
+
+/// A timeout may be longer than the clock can tell.
+fn after(now: Instant, timeout: Duration) -> Instant {
+    now + timeout.min(TIMEOUT_MAX)
 }

@@ -5,17 +5,20 @@ use std::time::Duration;
 /// The bounds of one server. Sizes are bytes.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Longest request line. As long as the header block: long query strings are common.
+    /// Longest request line, together with the empty lines that may precede it. As long as the
+    /// header block: long query strings are common.
     pub request_line_bytes_max: usize,
-    /// Longest header block, all field lines together. Uvicorn's h11 allows 64 KiB as well.
+    /// Longest header block, all field lines and the empty one together, with their CRLFs.
+    /// Uvicorn's h11 allows 64 KiB as well.
     pub header_bytes_max: usize,
-    /// Most field lines in a head. Browsers behind two proxies send about 40.
+    /// Most field lines in a head, those that are dropped among them. Browsers behind two proxies
+    /// send about 40.
     pub headers_max: usize,
     /// Longest chunk-size line including its extensions, which nobody uses honestly.
     pub chunk_line_bytes_max: usize,
     /// All chunk extensions of one body together: else one byte of data can cost a line each.
     pub chunk_extension_bytes_max: usize,
-    /// Longest trailer section. Trailers are checked and dropped.
+    /// Longest trailer section, measured as the header block is. Trailers are checked and dropped.
     pub trailer_bytes_max: usize,
     /// The rest of a request body that is read and dropped to keep a connection alive after the
     /// application answered without reading it. More than this costs less as a new connection.
@@ -31,10 +34,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Longest head: request line, header block, and the empty lines allowed before it.
+    /// Longest head: empty lines, request line with its CRLF, and header block.
     #[must_use]
     pub fn head_bytes_max(&self) -> usize {
-        self.request_line_bytes_max + self.header_bytes_max
+        self.request_line_bytes_max.saturating_add(2).saturating_add(self.header_bytes_max)
     }
 }
 

@@ -254,6 +254,23 @@ fn no_clock_runs_once_it_is_over() {
 }
 
 #[test]
+fn timeouts_may_be_longer_than_the_clock_can_tell() {
+    let limits = Limits {
+        request_header_timeout: Duration::MAX,
+        request_body_timeout: Duration::MAX,
+        keep_alive_timeout: Duration::MAX,
+        ..limits()
+    };
+    let mut client = Client::new(&limits);
+    for request in [GET, b"GET", b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", b"x"] {
+        assert!(left(&client).is_some_and(|left| left > 1e9));
+        assert_eq!(expire(&mut client, false), Expired::NotYet);
+        client.send(request);
+    }
+    assert_eq!(client.record.heads().len(), 2);
+}
+
+#[test]
 fn only_a_body_counts_bytes() {
     let (now, limits) = (Instant::now(), limits());
     for mut deadline in

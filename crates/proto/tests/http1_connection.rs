@@ -406,7 +406,8 @@ fn refusal_is_written_once() {
 
 #[test]
 fn abort_leaves_no_response_that_looks_whole() {
-    let cases: &[(&[u8], &[(&str, &str)], &[u8], bool)] = &[
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: &[(&[u8], Headers, &[u8], bool)] = &[
         (GET, &[], b"part", false),
         (GET, &[("content-length", "10")], b"part", false),
         // Its end is the connection's.

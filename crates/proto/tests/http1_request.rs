@@ -120,12 +120,17 @@ fn every_byte_of_a_method_is_of_a_token() {
 #[test]
 fn every_byte_of_a_target_is_visible_ascii() {
     for byte in 0..=255 {
-        for target in [[b"/a", &[byte][..], b"b"].concat(), [b"/?a", &[byte][..], b"b"].concat()] {
-            let input = request_line(&[b"GET ", &*target, b" HTTP/1.1"].concat());
-            if (0x21..=0x7e).contains(&byte) {
-                accepted(&input);
-            } else {
-                assert_refused(&input, 400);
+        // Around the width in which targets are looked at.
+        for (before, after) in [(0, 1), (1, 0), (4, 0), (5, 0), (6, 0), (0, 9), (9, 20), (20, 9)] {
+            for start in ["/", "/?"] {
+                let target = format!("{start}{}", "a".repeat(before)).into_bytes();
+                let target = [&*target, &[byte], &b"b".repeat(after)].concat();
+                let input = request_line(&[b"GET ", &*target, b" HTTP/1.1"].concat());
+                if (0x21..=0x7e).contains(&byte) {
+                    accepted(&input);
+                } else {
+                    assert_refused(&input, 400);
+                }
             }
         }
     }
@@ -678,6 +683,15 @@ fn fields_have_a_largest_number() {
     // Those that are dropped count as well.
     let aliases = get(&[b"Host: a\r\n", &*b"x_real_ip:\r\n".repeat(4)].concat());
     assert_refused_within(&narrow(), &aliases, 431);
+}
+
+#[test]
+fn longest_head_is_the_longest_of_its_parts() {
+    let line = [b"GET /", &*b"a".repeat(26), b" HTTP/1.1\r\n"].concat();
+    let fields = [b"Host: a\r\nX: ", &*b"b".repeat(44), b"\r\n\r\n"].concat();
+    let head = [line, fields].concat();
+    assert_eq!(head.len(), narrow().head_bytes_max());
+    accepted_within(&narrow(), &head);
 }
 
 #[test]

@@ -18,6 +18,9 @@ const OLD: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 const OLD_HEAD: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 const CLOSE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
+type Request = &'static [u8];
+type Headers = &'static [(&'static str, &'static str)];
+
 /// What a client gets for a response, without the lines that are always the same.
 fn answer(
     request: &[u8],
@@ -39,7 +42,7 @@ fn answer(
 
 #[test]
 fn frames_the_body_in_one_way() {
-    let cases: &[(&[u8], u16, &[(&str, &str)], &[&str], &str)] = &[
+    let cases: &[(Request, u16, Headers, &[&str], &str)] = &[
         // A single piece has a length.
         (GET, 200, &[], &["hello"], "content-length: 5\r\n\r\nhello"),
         (GET, 200, &[], &[""], "content-length: 0\r\n\r\n"),
@@ -124,7 +127,7 @@ fn frames_the_body_in_one_way() {
 
 #[test]
 fn refuses_lengths_and_codings_that_could_be_misread() {
-    let headers: &[(&[(&str, &str)], ApplicationError)] = &[
+    let headers: &[(Headers, ApplicationError)] = &[
         (&[("content-length", "5"), ("content-length", "6")], InvalidContentLength),
         (&[("content-length", "")], InvalidContentLength),
         (&[("content-length", "+5")], InvalidContentLength),

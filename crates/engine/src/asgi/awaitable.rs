@@ -17,8 +17,8 @@ use crate::ffi::object::Object;
 enum Wait {
     /// The next message.
     Message,
-    /// The same after a turn for the others: it is `http.disconnect` and has been told before.
-    MessageAgain,
+    /// The same after a turn for the others.
+    TurnAndMessage,
     /// Room to send.
     Room,
     /// A turn for the others.
@@ -61,8 +61,8 @@ impl Native for Waiter {
 
 impl Waiter {
     pub fn for_message(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
-        let was_told = exchange.was_told_of_disconnect();
-        Self::make(exchange, if was_told { Wait::MessageAgain } else { Wait::Message })
+        let must_give_way = exchange.was_told_of_disconnect() || exchange.is_due_to_give_way();
+        Self::make(exchange, if must_give_way { Wait::TurnAndMessage } else { Wait::Message })
     }
 
     pub fn for_room(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
@@ -116,7 +116,7 @@ impl Resumable for Waiter {
             Wait::Room if this.exchange.must_wait_for_room() => {
                 this.suspend(this.exchange.new_sender()?)
             }
-            Wait::MessageAgain => {
+            Wait::TurnAndMessage => {
                 this.wait.set(Wait::Message);
                 Ok(Step::Yielded(Object::none()))
             }

@@ -6,6 +6,8 @@ pub mod scope;
 pub mod message;
 /// What a request has received and the application has not yet taken.
 pub mod inbox;
+/// What all requests of one server share.
+pub mod application;
 /// A request: the coroutine that its task runs, and its two functions.
 pub mod exchange;
 /// What `receive()` and `send()` return.

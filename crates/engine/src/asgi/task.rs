@@ -24,6 +24,8 @@ pub struct Asyncio {
     pub task_factory: Object,
     /// For versions without eager tasks.
     pub capture: Option<Capture>,
+    /// The loop may run inside a step (`nest_asyncio`), which must then not be one of `on_ready`.
+    pub is_nested: bool,
 }
 
 /// Makes tasks.
@@ -31,7 +33,7 @@ pub struct TaskMaker {
     asyncio: Asyncio,
     /// The keyword arguments of every task.
     keywords: Object,
-    /// The application has set a task factory: the loop makes the tasks.
+    /// The loop makes the tasks, since the application has set a task factory.
     has_factory: Cell<bool>,
 }
 
@@ -51,7 +53,8 @@ impl TaskMaker {
 
     /// Looks whether the application has set a task factory meanwhile.
     pub fn refresh(&self) -> Result<(), Raised> {
-        self.has_factory.set(!call(&self.asyncio.task_factory, &[])?.is_none());
+        let factory = call(&self.asyncio.task_factory, &[])?;
+        self.has_factory.set(self.asyncio.is_nested || !factory.is_none());
         Ok(())
     }
 

@@ -27,15 +27,11 @@ thread_local! {
 }
 
 enum Slot {
+    /// All callbacks go to the real `call_soon`.
     Closed,
-    /// The next callback is kept; others go to the real `call_soon`.
-    Open {
-        call_soon: Object,
-    },
-    Full {
-        call_soon: Object,
-        captured: Captured,
-    },
+    /// The next callback is kept.
+    Open,
+    Full(Captured),
 }
 
 /// The loop's attributes, with `call_soon` among them.
@@ -50,11 +46,11 @@ impl Capture {
     /// `attributes` is the loop's `__dict__`, `call_soon` its bound method.
     pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
         let name = text::ascii(b"call_soon")?;
-        // SAFETY: the definition is static and never written to.
+        // SAFETY: the definition is static and never written to. The real `call_soon` is bound.
         let function = unsafe {
             Object::from_new(ffi::PyCFunction_NewEx(
                 std::ptr::from_ref(DEFINITION).cast_mut(),
-                std::ptr::null_mut(),
+                call_soon.as_ptr(),
                 std::ptr::null_mut(),
             ))?
         };
@@ -70,14 +66,14 @@ impl Capture {
         // replaced it meanwhile gets theirs back.
         let present = get_item(&self.attributes, &self.name)?;
         let call_soon = present.unwrap_or_else(|| self.call_soon.clone());
-        SLOT.replace(Slot::Open { call_soon: call_soon.clone() });
+        SLOT.replace(Slot::Open);
         set_item(&self.attributes, &self.name, &self.function)?;
         let result = make();
         let restored = set_item(&self.attributes, &self.name, &call_soon);
         let slot = SLOT.replace(Slot::Closed);
         let object = result?;
         restored?;
-        if let Slot::Full { captured, .. } = slot {
+        if let Slot::Full(captured) = slot {
             run(&captured, &call_soon)?;
         }
         Ok(object)
@@ -85,9 +81,11 @@ impl Capture {
 
     /// Leaves the loop as it was.
     pub fn remove(&self) {
-        // SAFETY: live objects; an error (the entry is gone) is cleared.
+        let is_ours = get_item(&self.attributes, &self.name)
+            .is_ok_and(|present| present.is_some_and(|present| present.is(&self.call_soon)));
+        // SAFETY: live objects; an error is cleared.
         unsafe {
-            if ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0 {
+            if is_ours && ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0 {
                 ffi::PyErr_Clear();
             }
         }
@@ -109,7 +107,8 @@ fn run(captured: &Captured, call_soon: &Object) -> Result<(), Raised> {
     };
     if let Err(raised) = result {
         raised.report(Some(&captured.callback));
-        call::call(call_soon, &[&captured.callback])?;
+        let context = call::keyword_names(&["context"])?;
+        call::call_keywords(call_soon, &[&captured.callback], &context, &[&captured.context])?;
     }
     Ok(())
 }
@@ -122,7 +121,7 @@ const DEFINITION: &ffi::PyMethodDef = &ffi::PyMethodDef {
 };
 
 unsafe extern "C" fn call_soon(
-    _: *mut ffi::PyObject,
+    real: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
@@ -134,28 +133,15 @@ unsafe extern "C" fn call_soon(
         unsafe {
             let keywords =
                 if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names).cast_unsigned() };
-            let slot = SLOT.replace(Slot::Closed);
-            let (slot, real) = match slot {
-                Slot::Open { call_soon } if count == 1 && keywords == 1 => {
-                    let captured = Captured {
-                        callback: Object::from_borrowed(*arguments),
-                        context: Object::from_borrowed(*arguments.add(1)),
-                    };
-                    (Slot::Full { call_soon, captured }, None)
-                }
-                Slot::Open { call_soon } => {
-                    (Slot::Open { call_soon: call_soon.clone() }, Some(call_soon))
-                }
-                Slot::Full { call_soon, captured } => {
-                    (Slot::Full { call_soon: call_soon.clone(), captured }, Some(call_soon))
-                }
-                Slot::Closed => (Slot::Closed, None),
-            };
-            SLOT.replace(slot);
-            match real {
-                Some(real) => Ok(ffi::PyObject_Vectorcall(real.as_ptr(), arguments, count, names)),
-                None => Ok(Object::none().into_raw()),
+            let is_open = SLOT.with_borrow(|slot| matches!(slot, Slot::Open));
+            if is_open && count == 1 && keywords == 1 {
+                SLOT.replace(Slot::Full(Captured {
+                    callback: Object::from_borrowed(*arguments),
+                    context: Object::from_borrowed(*arguments.add(1)),
+                }));
+                return Ok(Object::none().into_raw());
             }
+            Ok(ffi::PyObject_Vectorcall(real, arguments, count, names))
         }
     })
 }

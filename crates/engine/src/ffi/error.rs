@@ -53,6 +53,13 @@ impl Raised {
         Self
     }
 
+    /// Takes the exception off the thread for good.
+    pub fn forget<T>(self) -> Option<T> {
+        // SAFETY: clears what is set, if anything.
+        unsafe { ffi::PyErr_Clear() };
+        None
+    }
+
     /// Reports the exception to `sys.unraisablehook`, where there is nobody to raise it to.
     pub fn report(self, context: Option<&Object>) {
         let context = context.map_or(std::ptr::null_mut(), Object::as_ptr);

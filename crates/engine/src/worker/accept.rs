@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pronghorn_proto::http1;
 
-use crate::asgi::exchange::Level;
+use crate::asgi::application::Level;
 use crate::listener::Accepted;
 use crate::settings::{ACCEPT_BACK_OFF, ACCEPT_BUDGET};
 use crate::stream::ConnectionId;
@@ -84,14 +84,24 @@ impl Worker {
             Accepted::Empty => Outcome::Stop,
             Accepted::Exhausted => {
                 drop(tables);
-                self.back_off(index, now);
+                self.back_off(
+                    index,
+                    now,
+                    "Too many open files: new connections wait. Raise the limit (`ulimit -n`) or \
+                     lower `--limit-concurrency`.",
+                );
+                Outcome::Stop
+            }
+            Accepted::Failed(error) => {
+                drop(tables);
+                self.back_off(index, now, &format!("New connections cannot be accepted: {error}."));
                 Outcome::Stop
             }
         }
     }
 
-    /// Lets a listener rest, so that it does not spin while there are no descriptors.
-    fn back_off(&self, index: usize, now: Instant) {
+    /// Lets a listener rest, so that it does not spin while it cannot accept.
+    fn back_off(&self, index: usize, now: Instant, reason: &str) {
         {
             let mut tables = self.tables.borrow_mut();
             if let Some(listener) = tables.listeners.get_mut(index) {
@@ -100,11 +110,7 @@ impl Worker {
             }
             tables.timers.add(now + ACCEPT_BACK_OFF, Target::Listener(index));
         }
-        self.application.log(
-            Level::Error,
-            "Too many open files: new connections wait. Raise the limit (`ulimit -n`) or lower \
-             `--limit-concurrency`.",
-        );
+        self.application.log(Level::Error, reason);
     }
 
     /// Stops accepting. Who waits in the kernel's queue is taken first: closing would reset them.
@@ -113,8 +119,12 @@ impl Worker {
         let now = Instant::now();
         let count = self.tables.borrow().listeners.len();
         for index in 0..count {
-            while let Outcome::Connection(id) = self.accept_one(index, now) {
-                self.list(id);
+            loop {
+                match self.accept_one(index, now) {
+                    Outcome::Connection(id) => self.list(id),
+                    Outcome::Retry => {}
+                    Outcome::Stop => break,
+                }
             }
         }
         let mut tables = self.tables.borrow_mut();

@@ -25,7 +25,7 @@ use std::time::{Instant, SystemTime};
 use pronghorn_proto::http1::DefaultHeaders;
 
 use crate::access_log::AccessLog;
-use crate::asgi::exchange::Application;
+use crate::asgi::application::Application;
 use crate::ffi::call::{call_keywords, call_method};
 use crate::ffi::containers::float;
 use crate::ffi::error::Raised;
@@ -112,7 +112,7 @@ impl Worker {
 
     /// Handles what is ready, within the budgets.
     pub fn on_ready(&self) -> Result<(), Raised> {
-        let now = self.begin_turn()?;
+        let now = self.begin_turn();
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
         for event in &ready {
@@ -128,24 +128,25 @@ impl Worker {
     }
 
     /// Goes on with connections that something happened to outside of `on_ready`.
-    pub fn attend(&self) -> Result<(), Raised> {
-        let now = self.begin_turn()?;
+    pub fn attend(&self) {
+        let now = self.begin_turn();
         let listed = self.tables.borrow_mut().take_listed();
         for id in listed {
             self.attend_to(id, now);
         }
         self.accept_rest(now);
         self.end_turn();
-        Ok(())
     }
 
-    fn begin_turn(&self) -> Result<Instant, Raised> {
+    fn begin_turn(&self) -> Instant {
         self.tables.borrow_mut().defaults.refresh(SystemTime::now());
-        self.application.tasks.refresh()?;
-        if let Some(log) = &self.application.access_log {
-            log.refresh()?;
+        let log = self.application.access_log.as_ref();
+        let refreshed =
+            self.application.tasks.refresh().and_then(|()| log.map_or(Ok(()), AccessLog::refresh));
+        if let Err(raised) = refreshed {
+            raised.report(None);
         }
-        Ok(Instant::now())
+        Instant::now()
     }
 
     /// Puts a connection on the list and makes the loop come back to it.
@@ -173,7 +174,9 @@ impl Worker {
         let Some(at) = self.tables.borrow_mut().timer_to_set() else { return };
         let on_timer = self.callbacks.borrow().as_ref().map(|callbacks| callbacks.on_timer.clone());
         let Some(on_timer) = on_timer else { return };
-        let delay = at.saturating_duration_since(Instant::now()).as_secs_f64();
+        let delay = at.saturating_duration_since(Instant::now());
+        // uvloop counts whole milliseconds, and rounded down it would come too early.
+        let delay = (delay.as_secs_f64() * 1000.0).ceil() / 1000.0;
         let handle = float(delay).and_then(|delay| {
             self.event_loop.schedule(&self.event_loop.call_later, &[&delay, &on_timer])
         });

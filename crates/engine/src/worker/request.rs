@@ -8,7 +8,8 @@ use pronghorn_proto::event::{Inbound, Input, Outbound};
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::Next;
 
-use crate::asgi::exchange::{Exchange, Level};
+use crate::asgi::application::Level;
+use crate::asgi::exchange::Exchange;
 use crate::asgi::scope::address_object;
 use crate::connection::Closing;
 use crate::ffi::call::call;
@@ -17,7 +18,7 @@ use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::Address;
 use crate::poll::Ready;
-use crate::settings::READ_BUDGET;
+use crate::settings::{READ_BUDGET, REQUEST_BUDGET};
 use crate::stream::{ConnectionId, Streams};
 use crate::transport::Received;
 use crate::worker::Worker;
@@ -41,6 +42,10 @@ impl Worker {
             connection.transport.note(event.readable, event.ended);
             if event.writable {
                 connection.transport.unblock();
+            }
+            if event.broken && !connection.wants_input() {
+                // Nobody is going to read the error.
+                connection.transport.broken = true;
             }
             id
         };
@@ -80,6 +85,10 @@ impl Worker {
                 if !connection.transport.is_readable() || !connection.wants_input() {
                     break;
                 }
+                if caller == Caller::Loop && connection.is_processing {
+                    // A nested loop: what comes now belongs behind what is being understood.
+                    break;
+                }
                 connection.extend_linger(now);
                 connection.transport.receive(buffer)
             };
@@ -91,6 +100,9 @@ impl Worker {
                 Received::Empty | Received::Failed => break,
                 Received::End => {
                     self.peer_ended(id);
+                    if caller == Caller::Loop {
+                        self.settle(id, now, false);
+                    }
                     break;
                 }
             }
@@ -113,27 +125,21 @@ impl Worker {
             }
         };
         self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller);
-        if caller == Caller::Loop {
-            self.understand_pending(id, now);
-        }
     }
 
-    /// Understands what was left over when a response had to come first. Says whether there was
-    /// anything.
+    /// Understands what was left over when a response, or others, had to come first. Says whether
+    /// there was anything.
     fn understand_pending(&self, id: ConnectionId, now: Instant) -> bool {
-        let mut had_any = false;
-        loop {
-            let pending = {
-                let mut tables = self.tables.borrow_mut();
-                let Some(connection) = tables.connection(id) else { return had_any };
-                if !std::mem::take(&mut connection.is_pending_fresh) {
-                    return had_any;
-                }
-                std::mem::take(&mut connection.pending)
-            };
-            had_any = true;
-            self.understand(id, &pending, now, Caller::Loop);
-        }
+        let pending = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return false };
+            if connection.is_processing || !std::mem::take(&mut connection.is_pending_fresh) {
+                return false;
+            }
+            std::mem::take(&mut connection.pending)
+        };
+        self.understand(id, &pending, now, Caller::Loop);
+        true
     }
 
     /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
@@ -164,6 +170,8 @@ impl Worker {
         caller: Caller,
     ) {
         let mut unstarted = None;
+        let mut has_news = false;
+        let mut requests = 0;
         loop {
             match self.next_event(id, input, head, now) {
                 Ok(Some(Inbound::Head(source))) => match self.begin(id, head, source) {
@@ -174,12 +182,14 @@ impl Worker {
                         return;
                     }
                 },
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => has_news = true,
                 Ok(None) => {
                     match unstarted.take() {
                         Some(exchange) => self.start(&exchange),
-                        None => self.wake_receivers(id),
+                        None if has_news => self.wake_receivers(id),
+                        None => {}
                     }
+                    has_news = false;
                     if caller == Caller::Application {
                         return;
                     }
@@ -187,12 +197,23 @@ impl Worker {
                     if self.settle(id, now, input_waits) != Next::Request || !input_waits {
                         return;
                     }
+                    requests += 1;
+                    if requests == REQUEST_BUDGET {
+                        return self.leave_for_later(id);
+                    }
                 }
                 Err(reject) => {
                     self.reject(id, reject, now);
                     return;
                 }
             }
+        }
+    }
+
+    /// Others get a turn before the rest of what this peer has pipelined.
+    fn leave_for_later(&self, id: ConnectionId) {
+        if let Some(connection) = self.tables.borrow_mut().connection(id) {
+            connection.is_pending_fresh = true;
         }
     }
 

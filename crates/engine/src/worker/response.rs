@@ -59,6 +59,9 @@ impl Streams for Worker {
     fn abort(&self, id: ConnectionId) {
         let mut tables = self.tables.borrow_mut();
         let Some(connection) = tables.connection(id) else { return };
+        if connection.closing != Closing::No {
+            return;
+        }
         let (protocol, mut sink) = connection.writing();
         let looks_complete = protocol.abort(&mut sink);
         if looks_complete {
@@ -79,7 +82,6 @@ impl Streams for Worker {
         }
         let now = Instant::now();
         self.settle(id, now, false);
-        self.read_body(id, now);
         self.rest(id, now);
         self.end_turn();
     }
@@ -121,7 +123,9 @@ impl Worker {
             tables.request_count += u64::from(ended.is_some());
             (next, ended, senders)
         };
-        drop(ended);
+        if let Some(exchange) = ended {
+            exchange.release();
+        }
         if let Some(exchange) = senders {
             exchange.wake_senders();
         }
@@ -157,11 +161,7 @@ impl Worker {
             if is_draining && connection.is_idle() {
                 connection.closing = Closing::AfterFlush { linger: false };
             }
-            let was_lingering = connection.is_lingering();
-            let is_finished = is_finished(connection, now);
-            let has_begun_to = connection.is_lingering() && !was_lingering;
-            tables.lingering += usize::from(has_begun_to);
-            is_finished
+            is_finished(connection, now)
         };
         if is_finished || self.watch(id).is_err() {
             return self.remove(id);

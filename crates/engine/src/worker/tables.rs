@@ -45,8 +45,6 @@ pub struct Tables {
     pub poller: Poller,
     pub listeners: Vec<Listener>,
     pub connections: Slab<Connection>,
-    /// How many of them have had their last answer.
-    pub lingering: usize,
     generation: u32,
     pub requests: Slab<Request>,
     pub request_count: u64,
@@ -71,7 +69,6 @@ impl Tables {
             poller: Poller::new()?,
             listeners: Vec::new(),
             connections: Slab::new(),
-            lingering: 0,
             generation: 0,
             requests: Slab::new(),
             request_count: 0,
@@ -112,7 +109,7 @@ impl Tables {
 
     /// Connections that may still have something to be answered.
     pub fn active_connections(&self) -> usize {
-        self.connections.len() - self.lingering
+        self.connections.iter().filter(|(_, connection)| !connection.is_lingering()).count()
     }
 
     /// Which connection has a slot now.
@@ -130,7 +127,6 @@ impl Tables {
         self.connection(id)?;
         let mut connection = self.connections.remove(id.slot as usize);
         connection.transport.forget(&self.poller);
-        self.lingering -= usize::from(connection.is_lingering());
         if let Some(outbox) = connection.take_spare_outbox() {
             self.keep_outbox(outbox);
         }

@@ -6,15 +6,14 @@ use pronghorn_proto::deadline::Expired;
 use pronghorn_proto::error::Reject;
 
 use crate::connection::Closing;
-use crate::ffi::error::Raised;
 use crate::stream::ConnectionId;
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
 impl Worker {
     /// The loop's timer has fired.
-    pub fn on_timer(&self) -> Result<(), Raised> {
-        let now = self.begin_turn()?;
+    pub fn on_timer(&self) {
+        let now = self.begin_turn();
         let fired = self.tables.borrow_mut().take_timer();
         drop(fired);
         loop {
@@ -31,7 +30,6 @@ impl Worker {
             }
         }
         self.end_turn();
-        Ok(())
     }
 
     fn head_was_too_late(&self, id: ConnectionId, now: Instant) {
@@ -47,29 +45,38 @@ impl Worker {
     }
 
     fn deadline_came(&self, id: ConnectionId, at: Instant, now: Instant) {
-        let expired = {
+        {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
             if connection.armed != Some(at) {
                 return;
             }
             connection.armed = None;
-            let is_due = |deadline: Option<Instant>| deadline.is_some_and(|until| until <= now);
-            let lingers_too_long =
-                matches!(connection.closing, Closing::Lingering { until, .. } if until <= now);
-            if lingers_too_long || is_due(connection.write_deadline) {
-                connection.transport.broken = true;
-            }
-            let waiting = connection.is_waiting_for_application();
-            let expired = connection.protocol.handle_timeout(now, &self.settings.limits, waiting);
-            if expired == Expired::Close {
-                connection.closing = Closing::AfterFlush { linger: false };
-            }
-            expired
-        };
-        if let Expired::RequestTimeout(reason) = expired {
+            // What came in time counts, even if the loop was too busy to look.
+            connection.transport.note(true, false);
+        }
+        self.read(id, now);
+        if let Expired::RequestTimeout(reason) = self.judge(id, now) {
             self.reject(id, Reject::with_status(408, reason), now);
         }
         self.rest(id, now);
+    }
+
+    /// Whether the peer has used up its time.
+    fn judge(&self, id: ConnectionId, now: Instant) -> Expired {
+        let mut tables = self.tables.borrow_mut();
+        let Some(connection) = tables.connection(id) else { return Expired::NotYet };
+        let lingers_too_long =
+            matches!(connection.closing, Closing::Lingering { until, .. } if until <= now);
+        let takes_nothing = connection.write_deadline.is_some_and(|until| until <= now);
+        if lingers_too_long || takes_nothing {
+            connection.transport.broken = true;
+        }
+        let waiting = connection.is_waiting_for_application();
+        let expired = connection.protocol.handle_timeout(now, &self.settings.limits, waiting);
+        if expired == Expired::Close {
+            connection.closing = Closing::AfterFlush { linger: false };
+        }
+        expired
     }
 }

@@ -52,6 +52,8 @@ pub enum Ended {
 pub enum Conclusion {
     /// The response is complete, or nobody waits for it.
     Nothing,
+    /// The response is complete; there is a line to log.
+    Log { log: Option<&'static str> },
     /// Nothing has been sent: 500, with the line to log unless it raised.
     Answer500 { log: Option<&'static str> },
     /// Part of a response is out: the connection ends where it is.
@@ -198,6 +200,8 @@ impl Exchange {
             Ended::Returned => Some("ASGI callable returned without completing response."),
         };
         match (self.response, ended) {
+            // The connection may carry the next request by now.
+            (Response::Complete, Ended::ReturnedValue) => Conclusion::Log { log },
             (_, Ended::ReturnedValue) => Conclusion::Abort { log },
             _ if self.is_disconnected() => Conclusion::Nothing,
             // The connection may have gone on to another request, which must not suffer for it.

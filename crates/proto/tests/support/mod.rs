@@ -147,6 +147,8 @@ pub struct Client {
     pub record: Record,
     /// Requests are answered when they are whole.
     pub answers: bool,
+    /// It must be reset: closing it would look like the end of a response.
+    pub must_reset: bool,
 }
 
 impl Client {
@@ -160,6 +162,7 @@ impl Client {
             head: RequestHead::default(),
             record: Record::default(),
             answers: true,
+            must_reset: false,
         }
     }
 
@@ -216,7 +219,7 @@ impl Client {
                 Ok(None) => return false,
                 Err(reject) => {
                     self.record.events.push(Event::Refused(reject));
-                    self.connection.reject(reject.status, DEFAULTS, &mut self.record.output);
+                    self.reject(reject.status);
                     self.next();
                     return false;
                 }
@@ -266,11 +269,15 @@ impl Client {
     }
 
     pub fn reject(&mut self, status: u16) -> bool {
-        self.connection.reject(status, DEFAULTS, &mut self.record.output)
+        let must_reset = self.connection.reject(status, DEFAULTS, &mut self.record.output);
+        self.must_reset |= must_reset;
+        must_reset
     }
 
     pub fn abort(&mut self) -> bool {
-        self.connection.abort(&mut self.record.output)
+        let must_reset = self.connection.abort(&mut self.record.output);
+        self.must_reset |= must_reset;
+        must_reset
     }
 
     pub fn next(&mut self) -> Next {
