@@ -14,8 +14,6 @@ mod poll;
 mod transport;
 /// Listening sockets and addresses.
 mod listener;
-/// Deadlines.
-mod timer;
 /// The access log.
 mod access_log;
 /// What a request asks of its connection.

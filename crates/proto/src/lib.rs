@@ -13,6 +13,8 @@ pub mod error;
 pub mod event;
 /// When a slow peer is given up.
 pub mod deadline;
+/// The deadlines of many peers.
+pub mod timers;
 /// A request's head, as ranges of the bytes received.
 pub mod head;
 /// HTTP/1.0 and HTTP/1.1.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::{self, DefaultHeaders};
+use pronghorn_proto::timers::Timers;
 use slab::Slab;
 
 use crate::asgi::exchange::Exchange;
@@ -17,7 +18,6 @@ use crate::settings::{
     ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
 };
 use crate::stream::ConnectionId;
-use crate::timer::Timers;
 use crate::transport::Transport;
 
 /// Listeners are registered under this number and up, connections under their slots.

@@ -32,6 +32,8 @@ impl<T: Ord + Copy> Timers<T> {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
+    /// When the next entry is due.
+    #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
