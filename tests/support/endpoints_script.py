@@ -16,6 +16,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import os
+import socket
+import time
 import urllib.parse
 from typing import Any
 
@@ -28,7 +32,9 @@ from support.asgi import (
     argument,
     gate,
     piece,
+    respond,
     route,
+    start,
     wait_for_disconnect,
 )
 
@@ -119,3 +125,54 @@ async def headers_as(scope: Scope, receive: Receive, send: Send) -> None:
         message["headers"] = [list(pair) for pair in pairs]
     await send(message)
     await send({"type": "http.response.body", "body": b"ok"})
+
+
+@route("one-piece")
+async def one_piece(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with so many bytes in one final piece, then does some background work."""
+    record, length = RECORDS[argument(scope)], int(argument(scope, 1))
+    await start(send, headers=[(b"content-length", str(length).encode())])
+    record.append("sending")
+    await piece(send, b"x" * length, more_body=False)
+    record.append("sent")
+    await asyncio.sleep(0)
+    record.append("background work done")
+
+
+@route("receive-in-task")
+async def receive_in_task(scope: Scope, receive: Receive, send: Send) -> None:
+    """Once the gate is open another task receives, and records the messages, to the disconnect."""
+    record = RECORDS[argument(scope)]
+
+    async def read() -> None:
+        kind = ""
+        while kind != "http.disconnect":
+            kind = (await receive())["type"]
+            record.append(kind)
+
+    await gate(argument(scope)).wait()
+    await asyncio.create_task(read())
+
+
+@route("client-without-port")
+async def client_without_port(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["client"] = ("behind.a.proxy", None)
+    await respond(send, b"ok")
+
+
+@route("block")
+async def block(scope: Scope, receive: Receive, send: Send) -> None:
+    """Blocks the loop for so many milliseconds; says so first, as nobody could ask it then."""
+    print("blocking", argument(scope, 1), flush=True)
+    time.sleep(int(argument(scope)) / 1000)
+    await respond(send, b"blocked")
+
+
+@route("shut-listeners")
+async def shut_listeners(scope: Scope, receive: Receive, send: Send) -> None:
+    """Shuts down the listening sockets of the process and leaves them open."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
+            if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                copy.shutdown(socket.SHUT_RDWR)
+    await respond(send, b"shut")

@@ -51,7 +51,7 @@ impl Listener {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let address = address(&rustix::net::getsockname(&socket)?);
-        // An urgent byte would split reads in two, and a short one would no longer mean empty.
+        // An urgent byte is a byte like any other to HTTP.
         sockopt::set_socket_oobinline(&socket, true)?;
         if matches!(address, Address::Inet(_)) {
             // Linux hands it down to the connections; others get it again in `accept`.

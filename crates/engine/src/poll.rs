@@ -19,6 +19,8 @@ pub struct Ready {
     pub ended: bool,
     /// Nothing can be sent or received any more.
     pub broken: bool,
+    /// There is an urgent byte, at which reads end early.
+    pub urgent: bool,
     pub writable: bool,
 }
 
@@ -54,6 +56,7 @@ impl Poller {
             readable: event.is_readable(),
             ended: event.is_read_closed() || event.is_error(),
             broken: event.is_write_closed() || event.is_error(),
+            urgent: event.is_priority(),
             writable: event.is_writable(),
         }));
         Ok(())
@@ -84,5 +87,13 @@ fn closed() -> io::Error {
 }
 
 fn interest(writable: bool) -> Interest {
-    if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+    let mut interest = Interest::READABLE;
+    if writable {
+        interest |= Interest::WRITABLE;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        interest |= Interest::PRIORITY;
+    }
+    interest
 }

@@ -43,6 +43,8 @@ pub struct Transport {
     socket: OwnedFd,
     registration: Registration,
     incoming: Incoming,
+    /// Urgent bytes have come: a short read no longer means that there is nothing left.
+    is_urgent: bool,
     /// Nothing can be sent any more.
     pub broken: bool,
     /// The kernel took less than it was given; it will tell when it can take more.
@@ -61,6 +63,7 @@ impl Transport {
             socket,
             registration: Registration::None,
             incoming: Incoming::Something,
+            is_urgent: false,
             broken: false,
             blocked: false,
         }
@@ -74,6 +77,11 @@ impl Transport {
             Incoming::Nothing if readable => Incoming::Something,
             before => before,
         };
+    }
+
+    /// The set has told of an urgent byte.
+    pub fn note_urgent(&mut self) {
+        self.is_urgent = true;
     }
 
     /// There may be something to read.
@@ -94,8 +102,10 @@ impl Transport {
                     return Received::End;
                 }
                 Ok((count, _)) => {
-                    // A short read empties a stream socket (epoll(7)), but for its end.
-                    if count < buffer.len() && self.incoming == Incoming::Something {
+                    // A short read empties a stream socket (epoll(7)), but for its end and for
+                    // what comes after an urgent byte.
+                    let is_short = count < buffer.len() && !self.is_urgent;
+                    if is_short && self.incoming == Incoming::Something {
                         self.incoming = Incoming::Nothing;
                     }
                     return Received::Bytes(count);

@@ -38,23 +38,3 @@ impl<T: Ord + Copy> Timers<T> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn gives_what_is_due_in_order() {
-        let start = Instant::now();
-        let mut timers = Timers::default();
-        timers.add(start + Duration::from_secs(2), 2);
-        timers.add(start + Duration::from_secs(1), 1);
-        assert_eq!(timers.pop(start), None);
-        let later = start + Duration::from_secs(2);
-        assert_eq!(timers.pop(later).map(|(_, what)| what), Some(1));
-        assert_eq!(timers.pop(later).map(|(_, what)| what), Some(2));
-        assert_eq!(timers.next(), None);
-    }
-}

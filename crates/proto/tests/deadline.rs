@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pronghorn_proto::deadline::{Deadline, Expired};
 use pronghorn_proto::http1::Next;
 use pronghorn_proto::limits::Limits;
-use support::{Client, post};
+use support::{Driver, post};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const SLOW_HEAD: Expired = Expired::RequestTimeout("request header too slow");
@@ -28,128 +28,128 @@ fn limits() -> Limits {
 }
 
 /// Seconds that are left, `None` without a clock.
-fn left(client: &Client) -> Option<f64> {
-    let until = client.connection.poll_timeout()?;
-    Some(until.saturating_duration_since(client.now).as_secs_f64())
+fn left(driver: &Driver) -> Option<f64> {
+    let until = driver.connection.poll_timeout()?;
+    Some(until.saturating_duration_since(driver.now).as_secs_f64())
 }
 
-fn expire(client: &mut Client, waiting: bool) -> Expired {
-    client.connection.handle_timeout(client.now, &client.limits, waiting)
+fn expire(driver: &mut Driver, waiting: bool) -> Expired {
+    driver.connection.handle_timeout(driver.now, &driver.limits, waiting)
 }
 
 /// Lets the clock run out, which it does not a moment before.
 #[track_caller]
-fn run_out(client: &mut Client) -> Expired {
-    let seconds = left(client).expect("a clock");
-    assert_eq!(expire(client, false), Expired::NotYet);
-    client.wait(seconds - 0.001);
-    assert_eq!(expire(client, false), Expired::NotYet);
-    assert!(left(client).is_some_and(|left| left < 0.002), "the same clock");
-    client.wait(0.001);
-    expire(client, false)
+fn run_out(driver: &mut Driver) -> Expired {
+    let seconds = left(driver).expect("a clock");
+    assert_eq!(expire(driver, false), Expired::NotYet);
+    driver.wait(seconds - 0.001);
+    assert_eq!(expire(driver, false), Expired::NotYet);
+    assert!(left(driver).is_some_and(|left| left < 0.002), "the same clock");
+    driver.wait(0.001);
+    expire(driver, false)
 }
 
-fn connected() -> Client {
-    Client::unanswered(&limits())
+fn connected() -> Driver {
+    Driver::unanswered(&limits())
 }
 
-fn idle() -> Client {
-    let mut client = Client::new(&limits());
-    client.send(GET);
-    client
+fn idle() -> Driver {
+    let mut driver = Driver::new(&limits());
+    driver.send(GET);
+    driver
 }
 
 #[test]
 fn silent_connection_is_closed_without_a_word() {
-    let mut client = connected();
-    assert_eq!(left(&client), Some(HEAD_S));
-    assert_eq!(run_out(&mut client), Expired::Close);
+    let mut driver = connected();
+    assert_eq!(left(&driver), Some(HEAD_S));
+    assert_eq!(run_out(&mut driver), Expired::Close);
 }
 
 #[test]
 fn idle_connection_is_closed_without_a_word() {
-    let mut client = idle();
-    assert_eq!(left(&client), Some(KEEP_ALIVE_S));
-    assert_eq!(run_out(&mut client), Expired::Close);
+    let mut driver = idle();
+    assert_eq!(left(&driver), Some(KEEP_ALIVE_S));
+    assert_eq!(run_out(&mut driver), Expired::Close);
 }
 
 #[test]
 fn first_byte_of_a_later_head_starts_the_clock_of_heads() {
-    let mut client = idle();
-    client.wait(KEEP_ALIVE_S - 1.0).send(b"G");
-    assert_eq!(left(&client), Some(HEAD_S));
-    assert_eq!(run_out(&mut client), SLOW_HEAD);
+    let mut driver = idle();
+    driver.wait(KEEP_ALIVE_S - 1.0).send(b"G");
+    assert_eq!(left(&driver), Some(HEAD_S));
+    assert_eq!(run_out(&mut driver), SLOW_HEAD);
 }
 
 #[test]
 fn first_head_is_due_since_the_connection_was_accepted() {
-    let mut client = connected();
-    client.wait(4.0).send(b"GET /");
-    assert_eq!(left(&client), Some(HEAD_S - 4.0));
-    assert_eq!(run_out(&mut client), SLOW_HEAD);
+    let mut driver = connected();
+    driver.wait(4.0).send(b"GET /");
+    assert_eq!(left(&driver), Some(HEAD_S - 4.0));
+    assert_eq!(run_out(&mut driver), SLOW_HEAD);
 }
 
 #[test]
 fn single_bytes_do_not_set_the_clock_of_heads_back() {
-    for mut client in [connected(), idle()] {
-        client.send(&GET[..1]);
+    for mut driver in [connected(), idle()] {
+        driver.send(&GET[..1]);
         for (count, byte) in (1_u8..).zip(&GET[1..GET.len() - 1]) {
-            client.wait(0.1).send(&[*byte]);
+            driver.wait(0.1).send(&[*byte]);
             let expected = HEAD_S - 0.1 * f64::from(count);
-            assert!(left(&client).is_some_and(|left| (left - expected).abs() < 0.001));
+            assert!(left(&driver).is_some_and(|left| (left - expected).abs() < 0.001));
         }
-        assert_eq!(run_out(&mut client), SLOW_HEAD);
+        assert_eq!(run_out(&mut driver), SLOW_HEAD);
     }
 }
 
 #[test]
 fn empty_lines_do_not_begin_a_head() {
-    let mut client = idle();
+    let mut driver = idle();
     for _ in 0..4 {
-        client.wait(1.0).send(b"\r\n");
+        driver.wait(1.0).send(b"\r\n");
     }
-    assert_eq!(left(&client), Some(KEEP_ALIVE_S - 4.0));
-    assert_eq!(run_out(&mut client), Expired::Close);
-    let mut client = connected();
-    client.send(b"\r\n\r\n");
-    assert_eq!(run_out(&mut client), Expired::Close);
-    let mut client = idle();
-    client.send(b"\r\n\r\nG");
-    assert_eq!(run_out(&mut client), SLOW_HEAD);
+    assert_eq!(left(&driver), Some(KEEP_ALIVE_S - 4.0));
+    assert_eq!(run_out(&mut driver), Expired::Close);
+    let mut driver = connected();
+    driver.send(b"\r\n\r\n");
+    assert_eq!(run_out(&mut driver), Expired::Close);
+    let mut driver = idle();
+    driver.send(b"\r\n\r\nG");
+    assert_eq!(run_out(&mut driver), SLOW_HEAD);
 }
 
 #[test]
 fn no_clock_runs_while_the_application_works() {
     for request in [GET.to_vec(), [&post(&[b"Content-Length: 2"])[..], b"ab"].concat()] {
-        let mut client = connected();
-        client.send(&request);
-        assert_eq!(left(&client), None);
-        client.wait(1e6).send(b"G");
-        assert_eq!((left(&client), expire(&mut client, false)), (None, Expired::NotYet));
-        client.start(200, &[]).unwrap();
-        client.end(b"").unwrap();
-        assert_eq!(left(&client), None);
-        assert_eq!(client.next(), Next::Request);
-        assert_eq!(left(&client), Some(KEEP_ALIVE_S));
+        let mut driver = connected();
+        driver.send(&request);
+        assert_eq!(left(&driver), None);
+        driver.wait(1e6).send(b"G");
+        assert_eq!((left(&driver), expire(&mut driver, false)), (None, Expired::NotYet));
+        driver.start(200, &[]).unwrap();
+        driver.end(b"").unwrap();
+        assert_eq!(left(&driver), None);
+        assert_eq!(driver.next(), Next::Request);
+        assert_eq!(left(&driver), Some(KEEP_ALIVE_S));
         // What came in the meantime is the beginning of a head.
-        client.send(b"");
-        assert_eq!(left(&client), Some(HEAD_S));
+        driver.send(b"");
+        assert_eq!(left(&driver), Some(HEAD_S));
     }
 }
 
 #[test]
 fn body_has_a_window_in_which_it_must_move() {
-    let mut client = connected();
-    client.send(&post(&[b"Content-Length: 100000"]));
+    let mut driver = connected();
+    driver.send(&post(&[b"Content-Length: 100000"]));
     for _ in 0..10 {
-        assert_eq!(left(&client), Some(BODY_S));
-        client.wait(1.0).send(&[0; 1000]);
-        assert_eq!(left(&client), Some(BODY_S - 1.0));
-        client.send(&[0; 24]);
-        assert_eq!(run_out(&mut client), Expired::NotYet);
+        assert_eq!(left(&driver), Some(BODY_S));
+        driver.wait(1.0).send(&[0; 1000]);
+        assert_eq!(left(&driver), Some(BODY_S - 1.0));
+        driver.send(&[0; 24]);
+        assert_eq!(run_out(&mut driver), Expired::NotYet);
     }
-    client.send(&[0; 1023]);
-    assert_eq!(run_out(&mut client), SLOW_BODY);
+    driver.send(&[0; 1023]);
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
 }
 
 #[test]
@@ -157,99 +157,99 @@ fn single_bytes_do_not_set_the_clock_of_bodies_back() {
     let counted = post(&[b"Content-Length: 100000"]);
     let chunk = [&post(&[b"Transfer-Encoding: chunked"])[..], b"1000\r\n"].concat();
     for input in [counted, chunk] {
-        let mut client = connected();
-        client.send(&input);
+        let mut driver = connected();
+        driver.send(&input);
         for _ in 0..29 {
-            client.wait(1.0).send(b"0");
+            driver.wait(1.0).send(b"0");
         }
-        assert!(left(&client).is_some_and(|left| left <= 1.0));
-        assert_eq!(run_out(&mut client), SLOW_BODY);
+        assert!(left(&driver).is_some_and(|left| left <= 1.0));
+        assert_eq!(run_out(&mut driver), SLOW_BODY);
     }
 }
 
 #[test]
 fn chunk_lines_and_trailers_are_part_of_a_body_that_moves() {
-    let mut client = connected();
-    client.send(&post(&[b"Transfer-Encoding: chunked"]));
-    client.send(&b"1\r\nx\r\n".repeat(171));
-    assert_eq!(run_out(&mut client), Expired::NotYet);
-    client.send(&b"1\r\nx\r\n".repeat(170));
-    assert_eq!(run_out(&mut client), SLOW_BODY);
+    let mut driver = connected();
+    driver.send(&post(&[b"Transfer-Encoding: chunked"]));
+    driver.send(&b"1\r\nx\r\n".repeat(171));
+    assert_eq!(run_out(&mut driver), Expired::NotYet);
+    driver.send(&b"1\r\nx\r\n".repeat(170));
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
 }
 
 #[test]
 fn application_that_lags_is_not_the_peers_fault() {
-    let mut client = connected();
-    client.send(&post(&[b"Content-Length: 100000"]));
+    let mut driver = connected();
+    driver.send(&post(&[b"Content-Length: 100000"]));
     for _ in 0..3 {
-        client.wait(BODY_S);
-        assert_eq!(expire(&mut client, true), Expired::NotYet);
-        assert_eq!(left(&client), Some(BODY_S));
+        driver.wait(BODY_S);
+        assert_eq!(expire(&mut driver, true), Expired::NotYet);
+        assert_eq!(left(&driver), Some(BODY_S));
     }
-    assert_eq!(run_out(&mut client), SLOW_BODY);
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
 }
 
 #[test]
 fn client_that_waits_for_continue_is_not_late() {
     let head = post(&[b"Content-Length: 100000", b"Expect: 100-continue"]);
-    let mut client = connected();
-    client.send(&head);
+    let mut driver = connected();
+    driver.send(&head);
     for _ in 0..3 {
-        assert_eq!(run_out(&mut client), Expired::NotYet);
+        assert_eq!(run_out(&mut driver), Expired::NotYet);
     }
     // When it is told at the end of a window, it has all of the next one.
-    client.wait(BODY_S - 1.0);
-    assert!(client.wants_body());
-    assert_eq!(run_out(&mut client), Expired::NotYet);
-    assert_eq!(left(&client), Some(BODY_S));
-    assert_eq!(run_out(&mut client), SLOW_BODY);
+    driver.wait(BODY_S - 1.0);
+    assert!(driver.wants_body());
+    assert_eq!(run_out(&mut driver), Expired::NotYet);
+    assert_eq!(left(&driver), Some(BODY_S));
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
     // The same when it has waited long enough.
-    let mut client = connected();
-    client.send(&head).wait(BODY_S - 1.0).send(b"x");
-    assert_eq!(run_out(&mut client), Expired::NotYet);
-    assert_eq!(run_out(&mut client), SLOW_BODY);
+    let mut driver = connected();
+    driver.send(&head).wait(BODY_S - 1.0).send(b"x");
+    assert_eq!(run_out(&mut driver), Expired::NotYet);
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
     // Nor does it end a response that has begun.
-    let mut client = connected();
-    client.send(&head);
-    client.start(200, &[]).unwrap();
-    client.flush();
+    let mut driver = connected();
+    driver.send(&head);
+    driver.start(200, &[]).unwrap();
+    driver.flush();
     for _ in 0..3 {
-        assert_eq!(run_out(&mut client), Expired::NotYet);
+        assert_eq!(run_out(&mut driver), Expired::NotYet);
     }
 }
 
 #[test]
 fn rest_of_a_body_that_is_dropped_is_due_as_well() {
-    let mut client = connected();
-    client.send(&post(&[b"Content-Length: 10"]));
-    client.start(200, &[]).unwrap();
-    client.end(b"").unwrap();
-    assert_eq!(client.next(), Next::Drain);
-    assert_eq!(run_out(&mut client), SLOW_BODY);
-    client.take_output();
-    client.reject(408);
-    assert_eq!(client.take_output(), b"");
-    assert_eq!(left(&client), None);
+    let mut driver = connected();
+    driver.send(&post(&[b"Content-Length: 10"]));
+    driver.start(200, &[]).unwrap();
+    driver.end(b"").unwrap();
+    assert_eq!(driver.next(), Next::Drain);
+    assert_eq!(run_out(&mut driver), SLOW_BODY);
+    driver.take_output();
+    driver.reject(408);
+    assert_eq!(driver.take_output(), b"");
+    assert_eq!(left(&driver), None);
 }
 
 #[test]
 fn no_clock_runs_once_it_is_over() {
-    let ends: [fn(&mut Client); 4] = [
-        |client| assert!(!client.reject(408)),
-        |client| assert!(!client.abort()),
-        |client| assert!(client.send(b"\0").record.refusal().is_some()),
-        |client| {
-            client.connection.end_after_response();
-            client.send(GET);
-            client.start(200, &[]).unwrap();
-            client.end(b"").unwrap();
-            assert_eq!(client.next(), Next::Close { linger: true });
+    let ends: [fn(&mut Driver); 4] = [
+        |driver| assert!(!driver.reject(408)),
+        |driver| assert!(!driver.abort()),
+        |driver| assert!(driver.send(b"\0").record.refusal().is_some()),
+        |driver| {
+            driver.connection.end_after_response();
+            driver.send(GET);
+            driver.start(200, &[]).unwrap();
+            driver.end(b"").unwrap();
+            assert_eq!(driver.next(), Next::Close { linger: true });
         },
     ];
     for end in ends {
-        let mut client = connected();
-        end(&mut client);
-        assert_eq!((left(&client), expire(&mut client, false)), (None, Expired::NotYet));
+        let mut driver = connected();
+        end(&mut driver);
+        assert_eq!((left(&driver), expire(&mut driver, false)), (None, Expired::NotYet));
     }
 }
 
@@ -261,13 +261,13 @@ fn timeouts_may_be_longer_than_the_clock_can_tell() {
         keep_alive_timeout: Duration::MAX,
         ..limits()
     };
-    let mut client = Client::new(&limits);
+    let mut driver = Driver::new(&limits);
     for request in [GET, b"GET", b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", b"x"] {
-        assert!(left(&client).is_some_and(|left| left > 1e9));
-        assert_eq!(expire(&mut client, false), Expired::NotYet);
-        client.send(request);
+        assert!(left(&driver).is_some_and(|left| left > 1e9));
+        assert_eq!(expire(&mut driver, false), Expired::NotYet);
+        driver.send(request);
     }
-    assert_eq!(client.record.heads().len(), 2);
+    assert_eq!(driver.record.heads().len(), 2);
 }
 
 #[test]

@@ -7,16 +7,9 @@ mod support;
 
 use pronghorn_proto::head::Framing;
 use pronghorn_proto::limits::Limits;
-use support::{
-    Event, SMUGGLED, accepted, accepted_within, assert_refused, assert_refused_within, post,
-    record, record_within, run,
-};
+use support::{Event, SMUGGLED, accepted, assert_refused, chunked, post, record, run};
 
-fn chunked(body: &[u8]) -> Vec<u8> {
-    [&post(&[b"Transfer-Encoding: chunked"])[..], body].concat()
-}
-
-// --- Transfer-Encoding -------------------------------------------------------------------------
+// --- Transfer-Encoding --------------------------------------------------------------------------
 
 /// Codings, and how they are refused by HTTP/1.1.
 const CODINGS: &[(&[u8], u16)] = &[
@@ -163,7 +156,7 @@ fn refuses_framing_fields_in_disguise() {
     assert_eq!(record.head().framing, Framing::None);
 }
 
-// --- Content-Length ----------------------------------------------------------------------------
+// --- Content-Length -----------------------------------------------------------------------------
 
 #[test]
 fn refuses_content_lengths_that_are_no_number() {
@@ -281,7 +274,7 @@ fn bodies_of_any_method_are_no_requests() {
     }
 }
 
-// --- Chunks ------------------------------------------------------------------------------------
+// --- Chunks -------------------------------------------------------------------------------------
 
 #[test]
 fn accepts_well_formed_chunks() {
@@ -389,10 +382,10 @@ fn largest_chunk_does_not_wrap() {
 #[test]
 fn pieces_of_a_body_are_told_as_they_come() {
     let pieces = [&chunked(b"5\r\nhe")[..], b"l", b"lo\r\n0\r", b"\n\r\n"];
-    let mut client = support::Client::unanswered(&Limits::default());
-    let bodies: Vec<_> = pieces.map(|piece| client.send(piece).record.body()).into();
+    let mut driver = support::Driver::unanswered(&Limits::default());
+    let bodies: Vec<_> = pieces.map(|piece| driver.send(piece).record.body()).into();
     assert_eq!(bodies, [&b"he"[..], b"hel", b"hello", b"hello"]);
-    assert_eq!(client.record.ends(), 1);
+    assert_eq!(driver.record.ends(), 1);
 }
 
 #[test]
@@ -410,7 +403,7 @@ fn truncated_body_never_ends() {
     }
 }
 
-// --- Trailers ----------------------------------------------------------------------------------
+// --- Trailers -----------------------------------------------------------------------------------
 
 #[test]
 fn trailers_are_checked_and_dropped() {
@@ -458,78 +451,17 @@ fn refuses_malformed_trailers() {
     }
 }
 
-// --- Limits ------------------------------------------------------------------------------------
-
-fn narrow() -> Limits {
-    Limits {
-        chunk_line_bytes_max: 10,
-        chunk_extension_bytes_max: 20,
-        trailer_bytes_max: 20,
-        ..Limits::default()
-    }
-}
-
-#[test]
-fn chunk_line_has_a_longest_length() {
-    for (limits, max) in [(narrow(), 10), (Limits::default(), 4096)] {
-        let body = |bytes: usize| {
-            let line = [&b"1;"[..], &b"a".repeat(bytes - 2)].concat();
-            chunked(&[&line[..], b"\r\nx\r\n0\r\n\r\n"].concat())
-        };
-        assert_eq!(accepted_within(&limits, &body(max)).body(), b"x");
-        assert_refused_within(&limits, &body(max + 1), 400);
-        assert_refused_within(&limits, &body(max + 2), 400);
-        assert_refused_within(&limits, &body(max * 3), 400);
-        let open = chunked(&[&b"1;"[..], &b"a".repeat(max)].concat());
-        assert_refused_within(&limits, &open, 400);
-    }
-}
-
-#[test]
-fn chunk_extensions_have_a_longest_length_together() {
-    let body =
-        |chunks: usize| chunked(&[&b"1;aaa\r\nx\r\n".repeat(chunks)[..], b"0\r\n\r\n"].concat());
-    assert_eq!(accepted_within(&narrow(), &body(5)).body(), b"xxxxx");
-    assert_refused_within(&narrow(), &body(6), 400);
-    assert_eq!(accepted(&body(4096)).ends(), 1);
-    assert_refused(&body(4097), 400);
-    // Of one body: the next one starts anew.
-    let twice = body(5).repeat(2);
-    assert_eq!(record_within(&narrow(), &twice).ends(), 2);
-}
-
-#[test]
-fn trailer_section_has_a_longest_length() {
-    for (limits, max) in [(narrow(), 20), (Limits::default(), 16 * 1024)] {
-        // Two lines and the empty one, each with its CRLF.
-        let body = |bytes: usize| {
-            let value = b"y".repeat(bytes - b"X:\r\nA: \r\n\r\n".len());
-            chunked(&[b"0\r\nX:\r\nA: ", &*value, b"\r\n\r\n"].concat())
-        };
-        assert_eq!(accepted_within(&limits, &body(max)).ends(), 1);
-        assert_refused_within(&limits, &body(max + 1), 431);
-        assert_refused_within(&limits, &body(max + 2), 431);
-        assert_refused_within(&limits, &body(max * 2), 431);
-        assert_refused_within(&limits, &chunked(&[b"0\r\n", &*b"X".repeat(max)].concat()), 431);
-        assert_refused_within(
-            &limits,
-            &chunked(&[b"0\r\n", &*b"X:\r\n".repeat(max)].concat()),
-            431,
-        );
-    }
-}
-
 #[test]
 fn nothing_is_understood_after_a_refusal() {
     for fault in [b"GET /\0".to_vec(), chunked(b"x\r\n"), post(&[b"Content-Length: x"])] {
-        let mut client = support::Client::new(&Limits::default());
+        let mut driver = support::Driver::new(&Limits::default());
         for _ in 0..3 {
-            client.send(&fault).send(SMUGGLED);
+            driver.send(&fault).send(SMUGGLED);
         }
         let refusals =
-            client.record.events.iter().filter(|event| matches!(event, Event::Refused(_)));
+            driver.record.events.iter().filter(|event| matches!(event, Event::Refused(_)));
         assert_eq!(refusals.count(), 1);
-        assert!(client.pending.is_empty(), "what comes is dropped");
-        assert!(matches!(client.record.events.last(), Some(Event::Closed { linger: true })));
+        assert!(driver.pending.is_empty(), "what comes is dropped");
+        assert!(matches!(driver.record.events.last(), Some(Event::Closed { linger: true })));
     }
 }

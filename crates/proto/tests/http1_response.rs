@@ -10,7 +10,7 @@ use pronghorn_proto::error::ApplicationError::{
 };
 use pronghorn_proto::event::{Outbound, Transmit};
 use pronghorn_proto::http1::{DefaultHeaders, Next, reason_phrase, write_field_line};
-use support::Client;
+use support::Driver;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -28,14 +28,14 @@ fn answer(
     headers: &[(&str, &str)],
     pieces: &[&str],
 ) -> Result<String, ApplicationError> {
-    let mut client = Client::after(request);
-    client.start(status, headers)?;
+    let mut driver = Driver::after(request);
+    driver.start(status, headers)?;
     let (last, others) = pieces.split_last().expect("a piece");
     for piece in others {
-        client.piece(piece.as_bytes())?;
+        driver.piece(piece.as_bytes())?;
     }
-    client.end(last.as_bytes())?;
-    let output = String::from_utf8(client.take_output()).expect("text");
+    driver.end(last.as_bytes())?;
+    let output = String::from_utf8(driver.take_output()).expect("text");
     let start = format!("HTTP/1.1 {status} {}\r\nserver: test\r\n", reason_phrase(status));
     Ok(output.strip_prefix(&start).expect("the usual start").to_owned())
 }
@@ -171,32 +171,32 @@ fn body_is_as_long_as_declared() {
 
 #[test]
 fn nothing_of_a_refused_piece_is_written_or_counted() {
-    let mut client = Client::after(GET);
-    client.start(200, &[("content-length", "10")]).unwrap();
-    client.piece(b"abc").unwrap();
-    client.take_output();
-    assert_eq!(client.end(b"defg"), Err(BodyTooShort));
-    assert_eq!(client.piece(b"defghijk"), Err(BodyTooLong));
-    assert_eq!(client.end(b"defghijk"), Err(BodyTooLong));
-    assert_eq!(client.take_output(), b"");
-    client.end(b"defghij").unwrap();
-    assert_eq!(client.take_output(), b"defghij");
-    assert_eq!(client.next(), Next::Request);
+    let mut driver = Driver::after(GET);
+    driver.start(200, &[("content-length", "10")]).unwrap();
+    driver.piece(b"abc").unwrap();
+    driver.take_output();
+    assert_eq!(driver.end(b"defg"), Err(BodyTooShort));
+    assert_eq!(driver.piece(b"defghijk"), Err(BodyTooLong));
+    assert_eq!(driver.end(b"defghijk"), Err(BodyTooLong));
+    assert_eq!(driver.take_output(), b"");
+    driver.end(b"defghij").unwrap();
+    assert_eq!(driver.take_output(), b"defghij");
+    assert_eq!(driver.next(), Next::Request);
 }
 
 #[test]
 fn status_is_a_final_one() {
     for status in [0, 1, 99, 100, 101, 199, 1000, u16::MAX] {
-        let mut client = Client::after(GET);
-        assert_eq!(client.start(status, &[]), Err(InvalidStatus), "{status}");
-        assert_eq!(client.take_output(), b"");
+        let mut driver = Driver::after(GET);
+        assert_eq!(driver.start(status, &[]), Err(InvalidStatus), "{status}");
+        assert_eq!(driver.take_output(), b"");
     }
     for status in 200..=999 {
-        let mut client = Client::after(GET);
-        client.start(status, &[]).unwrap();
-        client.end(b"").unwrap();
+        let mut driver = Driver::after(GET);
+        driver.start(status, &[]).unwrap();
+        driver.end(b"").unwrap();
         let line = format!("HTTP/1.1 {status} {}\r\n", reason_phrase(status));
-        assert!(client.take_output().starts_with(line.as_bytes()), "{status}");
+        assert!(driver.take_output().starts_with(line.as_bytes()), "{status}");
     }
     assert_eq!((reason_phrase(200), reason_phrase(299)), ("OK", ""));
 }
@@ -245,17 +245,17 @@ fn refused_head_leaves_nothing_behind() {
         [("content-length", "1"), ("", "empty")],
         [("connection", "close"), ("transfer-encoding", "gzip")],
     ] {
-        let mut client = Client::after(GET);
-        client.record.output = b"earlier".to_vec();
-        assert!(client.start(200, &headers).is_err());
-        assert_eq!(client.record.output, b"earlier");
-        assert!(client.connection.is_unanswered());
+        let mut driver = Driver::after(GET);
+        driver.record.output = b"earlier".to_vec();
+        assert!(driver.start(200, &headers).is_err());
+        assert_eq!(driver.record.output, b"earlier");
+        assert!(driver.connection.is_unanswered());
         // And another one may be tried.
-        client.start(500, &[]).unwrap();
-        client.end(b"").unwrap();
+        driver.start(500, &[]).unwrap();
+        driver.end(b"").unwrap();
         let expected = b"earlierHTTP/1.1 500 Internal Server Error\r\nserver: test\r\ncontent-length: 0\r\n\r\n";
-        assert_eq!(client.record.output, expected);
-        assert_eq!(client.next(), Next::Request);
+        assert_eq!(driver.record.output, expected);
+        assert_eq!(driver.next(), Next::Request);
     }
 }
 
@@ -287,14 +287,14 @@ impl Transmit for Bypass {
 
 #[test]
 fn body_bytes_may_bypass_the_buffer() {
-    let mut client = Client::after(GET);
+    let mut driver = Driver::after(GET);
     let mut out = Bypass::default();
     for outbound in [
         Outbound::Start { status: 200, headers: &[] },
         Outbound::Body { data: b"hello", more: true },
         Outbound::Body { data: b" world", more: false },
     ] {
-        client.connection.submit(&client.limits, b"", &outbound, &mut out).unwrap();
+        driver.connection.submit(&driver.limits, b"", &outbound, &mut out).unwrap();
     }
     let framing =
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n_\r\n6\r\n_\r\n0\r\n\r\n";
@@ -305,13 +305,13 @@ fn body_bytes_may_bypass_the_buffer() {
 #[test]
 fn chunk_sizes_are_hexadecimal() {
     for size in [1, 9, 10, 15, 16, 255, 256, 4095, 65_535, 65_536, 1_000_000] {
-        let mut client = Client::after(GET);
-        client.start(200, &[]).unwrap();
-        client.flush();
-        client.take_output();
-        client.piece(&vec![b'x'; size]).unwrap();
+        let mut driver = Driver::after(GET);
+        driver.start(200, &[]).unwrap();
+        driver.flush();
+        driver.take_output();
+        driver.piece(&vec![b'x'; size]).unwrap();
         let expected = [format!("{size:x}\r\n").as_bytes(), &vec![b'x'; size], b"\r\n"].concat();
-        assert!(client.take_output() == expected, "{size}");
+        assert!(driver.take_output() == expected, "{size}");
     }
 }
 

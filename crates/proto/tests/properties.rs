@@ -11,7 +11,7 @@ use pronghorn_proto::head::Framing;
 use pronghorn_proto::http1::{Next, write_field_line};
 use pronghorn_proto::limits::Limits;
 use support::response::{self, take};
-use support::{Client, Event, Record, SMUGGLED, post, run};
+use support::{Driver, Event, Record, SMUGGLED, post, run};
 
 fn is_token(bytes: &[u8]) -> bool {
     let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
@@ -239,24 +239,24 @@ proptest! {
     fn responses_are_read_as_they_were_meant(
         exchanges in vec(exchange(), 1..5),
     ) {
-        let mut client = Client::unanswered(&Limits::default());
+        let mut driver = Driver::unanswered(&Limits::default());
         for exchange in &exchanges {
-            client.pending.clear();
-            client.send(exchange.request);
+            driver.pending.clear();
+            driver.send(exchange.request);
             let headers: Vec<_> =
                 exchange.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
             let start = Outbound::Start { status: exchange.status, headers: &headers };
-            client.submit(&start).unwrap();
+            driver.submit(&start).unwrap();
             let (last, others) = exchange.pieces.split_last().unwrap();
             for piece in others {
-                client.piece(piece).unwrap();
+                driver.piece(piece).unwrap();
             }
-            client.end(last).unwrap();
-            if client.next() != Next::Request {
+            driver.end(last).unwrap();
+            if driver.next() != Next::Request {
                 break;
             }
         }
-        let output = client.take_output();
+        let output = driver.take_output();
         let mut rest = &*output;
         for exchange in &exchanges {
             let response = take(&mut rest, exchange.is_head()).expect("a whole response");

@@ -35,7 +35,7 @@ enum Caller {
 
 impl Worker {
     pub(super) fn connection_ready(&self, event: Ready, now: Instant) {
-        let id = {
+        let (id, leaving) = {
             let mut tables = self.tables.borrow_mut();
             let Some(id) = tables.id_at(event.key) else { return };
             let Some(connection) = tables.connection(id) else { return };
@@ -43,12 +43,21 @@ impl Worker {
             if event.writable {
                 connection.transport.unblock();
             }
+            if event.urgent {
+                connection.transport.note_urgent();
+            }
             if event.broken && !connection.wants_input() {
                 // Nobody is going to read the error.
                 connection.transport.broken = true;
             }
-            id
+            // Nor the end behind what has been pipelined; the application is told all the same.
+            let leaves_unread =
+                event.ended && !connection.wants_input() && !connection.protocol.expects_body();
+            (id, connection.exchange.clone().filter(|_| leaves_unread))
         };
+        if let Some(exchange) = leaving {
+            exchange.leave();
+        }
         if event.writable {
             self.settle(id, now, false);
         }

@@ -18,16 +18,20 @@ use pronghorn_proto::limits::Limits;
 mod support;
 
 use support::response::{Framing, Response, take};
-use support::{Client, Event, Head, Record, SMUGGLED, run};
+use support::{Driver, Event, Head, Record, SMUGGLED, run};
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[flags, script_bytes], rest)) = data.split_first_chunk() else { return };
     let (script, rest) = rest.split_at(usize::from(script_bytes % 64).min(rest.len()));
     let limits = if flags & 1 == 0 { Limits::default() } else { narrow() };
-    let input = if flags & 2 == 0 { rest.to_vec() } else { from_fragments(rest) };
+    let mut input = if flags & 2 == 0 { rest.to_vec() } else { from_fragments(rest) };
+    input.truncate(INPUT_BYTES_MAX);
     pieces_make_no_difference(&limits, script, &input);
     Session::new(&limits).run(script, &input);
 });
+
+/// Longer inputs find nothing that shorter ones do not, only later.
+const INPUT_BYTES_MAX: usize = 1024;
 
 /// Bounds that short inputs reach.
 fn narrow() -> Limits {
@@ -172,7 +176,7 @@ struct Sent {
 
 /// A connection on which everything happens in the order of a script.
 struct Session {
-    client: Client,
+    driver: Driver,
     /// One for each head.
     sent: Vec<Sent>,
     /// It was refused or aborted, or a response has ended it.
@@ -181,7 +185,7 @@ struct Session {
 
 impl Session {
     fn new(limits: &Limits) -> Self {
-        Self { client: Client::unanswered(limits), sent: Vec::new(), is_over: false }
+        Self { driver: Driver::unanswered(limits), sent: Vec::new(), is_over: false }
     }
 
     fn run(mut self, script: &[u8], input: &[u8]) {
@@ -202,13 +206,13 @@ impl Session {
     }
 
     fn receive(&mut self, piece: &[u8]) {
-        let events = self.client.record.events.len();
+        let events = self.driver.record.events.len();
         let answered = self.sent.last().is_none_or(|sent| sent.is_complete);
-        self.client.send(piece);
-        let record: &Record = &self.client.record;
+        self.driver.send(piece);
+        let record: &Record = &self.driver.record;
         if self.is_over {
             assert_eq!(record.events.len(), events, "nothing is understood any more: {record:?}");
-            assert!(self.client.pending.is_empty());
+            assert!(self.driver.pending.is_empty());
             return;
         }
         let heads = record.heads();
@@ -228,10 +232,10 @@ impl Session {
             4 => self.body(b"hello", true),
             5 | 6 => self.body(b"hello", false),
             7 => self.body(b"", false),
-            8 => self.client.flush(),
-            9 => _ = self.client.wants_body(),
-            10 => self.client.connection.body_taken(),
-            11 => self.client.connection.end_after_response(),
+            8 => self.driver.flush(),
+            9 => _ = self.driver.wants_body(),
+            10 => self.driver.connection.body_taken(),
+            11 => self.driver.connection.end_after_response(),
             12 | 13 => self.next(),
             14 => self.time_passes(variant),
             _ => match variant {
@@ -254,18 +258,18 @@ impl Session {
             (100, &[]),
         ];
         let (status, headers) = cases[usize::from(variant)];
-        let length = self.client.record.output.len();
-        if self.client.start(status, headers).is_ok() {
+        let length = self.driver.record.output.len();
+        if self.driver.start(status, headers).is_ok() {
             let sent = self.sent.last_mut().expect("a request");
             assert!(sent.status.is_none() && !sent.is_complete && variant < 6);
             sent.status = Some(status);
         } else {
-            assert_eq!(self.client.record.output.len(), length);
+            assert_eq!(self.driver.record.output.len(), length);
         }
     }
 
     fn body(&mut self, data: &[u8], more: bool) {
-        let result = if more { self.client.piece(data) } else { self.client.end(data) };
+        let result = if more { self.driver.piece(data) } else { self.driver.end(data) };
         if result.is_ok() {
             let sent = self.sent.last_mut().expect("a request");
             assert!(sent.status.is_some() && !sent.is_complete);
@@ -275,7 +279,7 @@ impl Session {
     }
 
     fn next(&mut self) {
-        let next = self.client.next();
+        let next = self.driver.next();
         let is_complete = self.sent.last().is_some_and(|sent| sent.is_complete);
         match next {
             Next::Close { .. } => self.is_over = true,
@@ -285,18 +289,18 @@ impl Session {
     }
 
     fn reject(&mut self, status: u16) {
-        self.client.reject(status);
+        self.driver.reject(status);
         self.is_over = true;
     }
 
     fn abort(&mut self) {
-        self.client.abort();
+        self.driver.abort();
         self.is_over = true;
     }
 
     fn time_passes(&mut self, variant: u8) {
-        self.client.wait(f64::from(variant) * 5.0);
-        let Client { connection, now, limits, .. } = &mut self.client;
+        self.driver.wait(f64::from(variant) * 5.0);
+        let Driver { connection, now, limits, .. } = &mut self.driver;
         match connection.handle_timeout(*now, limits, variant & 1 == 0) {
             Expired::NotYet => {}
             Expired::Close => self.abort(),
@@ -306,7 +310,7 @@ impl Session {
 
     /// Reads what was written, as the client that sent the requests would.
     fn check_output(&self) {
-        let mut output = &*self.client.record.output;
+        let mut output = &*self.driver.record.output;
         for (index, sent) in self.sent.iter().enumerate() {
             let mut response = take(&mut output, sent.is_head);
             if response.as_ref().is_some_and(|response| response.status == 100) {
@@ -317,7 +321,7 @@ impl Session {
                 Some(response)
                     if sent.status == Some(response.status) && !is_refusal(&response) =>
                 {
-                    let is_cut = self.is_over && !self.client.must_reset && !sent.is_complete;
+                    let is_cut = self.is_over && !self.driver.must_reset && !sent.is_complete;
                     assert!(!is_cut || response.framing != Framing::Close, "{sent:?}");
                     assert!(sent.is_complete || response.framing != Framing::Chunked, "{sent:?}");
                     let has_body = response.framing != Framing::None;

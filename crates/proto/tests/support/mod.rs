@@ -18,7 +18,7 @@ use pronghorn_proto::limits::Limits;
 /// The header lines that every response carries.
 pub const DEFAULTS: &[u8] = b"server: test\r\n";
 
-/// How `Client` answers a request that is whole.
+/// How `Driver` answers a request that is whole.
 pub const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nserver: test\r\ncontent-length: 2\r\n\r\nok";
 
 /// The same where the connection ends with it.
@@ -138,7 +138,7 @@ impl Record {
 }
 
 /// A connection, what came of its input, and a clock.
-pub struct Client {
+pub struct Driver {
     pub connection: Connection,
     pub limits: Limits,
     pub now: Instant,
@@ -151,7 +151,7 @@ pub struct Client {
     pub must_reset: bool,
 }
 
-impl Client {
+impl Driver {
     pub fn new(limits: &Limits) -> Self {
         let now = Instant::now();
         Self {
@@ -173,9 +173,9 @@ impl Client {
 
     /// A connection in which `input` has been understood; the test answers.
     pub fn after(input: &[u8]) -> Self {
-        let mut client = Self::unanswered(&Limits::default());
-        client.send(input);
-        client
+        let mut driver = Self::unanswered(&Limits::default());
+        driver.send(input);
+        driver
     }
 
     pub fn wait(&mut self, seconds: f64) -> &mut Self {
@@ -187,10 +187,12 @@ impl Client {
     pub fn send(&mut self, piece: &[u8]) -> &mut Self {
         self.pending.extend_from_slice(piece);
         loop {
-            let pending = std::mem::take(&mut self.pending);
+            let mut pending = std::mem::take(&mut self.pending);
             let mut input = Input::new(&pending);
             let goes_on = self.understand(&mut input);
-            self.pending = input.rest().to_vec();
+            let understood = input.consumed();
+            pending.drain(..understood);
+            self.pending = pending;
             if !goes_on || self.pending.is_empty() {
                 return self;
             }
@@ -299,11 +301,11 @@ pub fn bytes_of<'a>(headers: &[(&'a str, &'a str)]) -> Vec<(&'a [u8], &'a [u8])>
 
 /// What a connection makes of the pieces.
 pub fn run<'p>(limits: &Limits, pieces: impl IntoIterator<Item = &'p [u8]>) -> Record {
-    let mut client = Client::new(limits);
+    let mut driver = Driver::new(limits);
     for piece in pieces {
-        client.send(piece);
+        driver.send(piece);
     }
-    client.record
+    driver.record
 }
 
 /// What a connection makes of the input, which has to be the same whether that comes whole, byte by
@@ -391,4 +393,9 @@ pub fn post(lines: &[&[u8]]) -> Vec<u8> {
 /// A GET with these bytes between request line and the empty line.
 pub fn get(fields: &[u8]) -> Vec<u8> {
     [b"GET / HTTP/1.1\r\n", fields, b"\r\n"].concat()
+}
+
+/// A POST with this chunked body.
+pub fn chunked(body: &[u8]) -> Vec<u8> {
+    [&post(&[b"Transfer-Encoding: chunked"])[..], body].concat()
 }
