@@ -73,6 +73,7 @@ impl Transmit for Sink<'_> {
 }
 
 /// An open connection.
+#[allow(clippy::struct_excessive_bools, reason = "on which lists it is, in any combination")]
 pub struct Connection {
     pub generation: u32,
     pub transport: Transport,
@@ -91,6 +92,8 @@ pub struct Connection {
     pub closing: Closing,
     /// Bytes are being understood further up the stack.
     pub is_processing: bool,
+    /// What is unsent goes out with that of others, before the turn is over.
+    pub is_gathered: bool,
     /// It is on the list of connections to attend to.
     pub is_listed: bool,
     /// The peer must have taken something by then.
@@ -120,6 +123,7 @@ impl Connection {
             addresses: None,
             closing: Closing::No,
             is_processing: false,
+            is_gathered: false,
             is_listed: false,
             write_deadline: None,
             armed: None,

@@ -32,7 +32,7 @@ use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
 use crate::listener::Listener;
-use crate::settings::Settings;
+use crate::settings::{GATHERED_MAX, GATHERING_TIME, Settings};
 use crate::stream::ConnectionId;
 use crate::worker::tables::{LISTENER_KEY, Tables};
 
@@ -115,16 +115,29 @@ impl Worker {
         let now = self.begin_turn();
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
+        self.tables.borrow_mut().gathered = Some(Vec::new());
+        let mut gathering_since = now;
         for event in &ready {
             match event.key.checked_sub(LISTENER_KEY) {
                 Some(index) => self.listener_ready(index, now),
                 None => self.connection_ready(*event, now),
             }
+            if self.must_flush_gathered(gathering_since) {
+                gathering_since = Instant::now();
+                self.flush_gathered(gathering_since);
+            }
         }
+        self.flush_gathered(now);
+        self.tables.borrow_mut().gathered = None;
         ready.clear();
         self.tables.borrow_mut().ready = ready;
         self.end_turn();
         collected.map_err(|error| Raised::runtime_error(&error.to_string()))
+    }
+
+    fn must_flush_gathered(&self, since: Instant) -> bool {
+        let count = self.tables.borrow().gathered.as_ref().map_or(0, Vec::len);
+        count >= GATHERED_MAX || count > 0 && since.elapsed() > GATHERING_TIME
     }
 
     /// Goes on with connections that something happened to outside of `on_ready`.

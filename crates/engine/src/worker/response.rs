@@ -10,7 +10,7 @@ use crate::connection::{Closing, Connection};
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
-use crate::settings::DRAINED_HEAD_GRACE;
+use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
 use crate::stream::{ConnectionId, Flow, Streams};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
@@ -106,6 +106,7 @@ impl Worker {
     pub(super) fn settle(&self, id: ConnectionId, now: Instant, input_waits: bool) -> Next {
         let (next, ended, senders) = {
             let mut tables = self.tables.borrow_mut();
+            let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
             let next = self.next(connection, now);
             let ended = match next {
@@ -113,7 +114,10 @@ impl Worker {
                 Next::Response | Next::Drain => None,
             };
             connection.is_pending_fresh |= next == Next::Request && !connection.pending.is_empty();
-            if next != Next::Request || !(input_waits || connection.is_pending_fresh) {
+            let is_due = next != Next::Request || !(input_waits || connection.is_pending_fresh);
+            let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
+            let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
+            if is_due && !waits {
                 connection.flush(now, &self.settings);
             }
             let senders = connection
@@ -121,6 +125,9 @@ impl Worker {
                 .clone()
                 .filter(|exchange| exchange.has_senders() && !connection.is_congested());
             tables.request_count += u64::from(ended.is_some());
+            if is_gathered && let Some(gathered) = &mut tables.gathered {
+                gathered.push(id);
+            }
             (next, ended, senders)
         };
         if let Some(exchange) = ended {
@@ -130,6 +137,18 @@ impl Worker {
             exchange.wake_senders();
         }
         next
+    }
+
+    /// Writes the answers that have been gathered.
+    pub(super) fn flush_gathered(&self, now: Instant) {
+        let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
+        for id in gathered.into_iter().flatten() {
+            if let Some(connection) = self.tables.borrow_mut().connection(id) {
+                connection.is_gathered = false;
+                connection.flush(now, &self.settings);
+            }
+            self.rest(id, now);
+        }
     }
 
     fn next(&self, connection: &mut Connection, now: Instant) -> Next {
@@ -158,6 +177,9 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let is_draining = tables.is_draining;
             let Some(connection) = tables.connection(id) else { return };
+            if connection.is_gathered {
+                return;
+            }
             if is_draining && connection.is_idle() {
                 connection.closing = Closing::AfterFlush { linger: false };
             }

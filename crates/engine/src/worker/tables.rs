@@ -53,6 +53,8 @@ pub struct Tables {
     /// The loop's timer: when, and its handle.
     timer: Option<(Instant, Object)>,
     is_access_log_armed: bool,
+    /// Connections whose answers are written together; `None` outside of `on_ready`.
+    pub gathered: Option<Vec<ConnectionId>>,
     listed: Vec<ConnectionId>,
     is_attend_scheduled: bool,
     pub is_draining: bool,
@@ -76,6 +78,7 @@ impl Tables {
             timers: Timers::default(),
             timer: None,
             is_access_log_armed: false,
+            gathered: None,
             listed: Vec::new(),
             is_attend_scheduled: false,
             is_draining: false,
