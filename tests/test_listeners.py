@@ -5,19 +5,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pronghorn.addresses import (
+    DescriptorAddress,
+    TCPAddress,
+    UnixAddress,
+    addresses_of,
+    parse_address,
+)
 from pronghorn.config import Config
+from pronghorn.errors import ConfigurationError
 from pronghorn.listeners import (
     Listener,
     adopt_descriptor,
     bind_tcp,
     bind_unix,
     open_listener,
+    open_listeners,
     running_on,
 )
 
@@ -26,9 +36,10 @@ from pronghorn.listeners import (
 def opened(**options: object) -> Iterator[tuple[Listener, str]]:
     """A listener and what would be logged about it."""
     config = Config("main:app", log_config=None, **options)  # type: ignore[arg-type]
-    listener = open_listener(config)
+    (address,) = addresses_of(config)
+    listener = open_listener(address)
     try:
-        message, _, arguments = running_on(config, listener.sockets)
+        message, _, arguments = running_on(address, listener.sockets[0], is_ssl=config.is_ssl)
         yield listener, message % tuple(arguments)
     finally:
         listener.close()
@@ -198,3 +209,63 @@ def test_closed_listener_serves_nothing() -> None:
         listener.close()
         assert not listener.is_serving()
         assert listener.sockets == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", TCPAddress("127.0.0.1", 80)),
+        ("example.org:0", TCPAddress("example.org", 0)),
+        ("[::1]:8000", TCPAddress("::1", 8000)),
+        (":8000", TCPAddress(None, 8000)),
+        ("unix:/run/a b", UnixAddress("/run/a b")),
+        ("unix:relative", UnixAddress("relative")),
+        ("fd://3", DescriptorAddress(3)),
+    ],
+)
+def test_address_is_read(text: str, address: object) -> None:
+    assert parse_address(text) == address
+    assert addresses_of(Config("main:app", bind=[text], fd=9)) == [address]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("127.0.0.1", "needs the form `host:port`"),
+        ("::1:80", "needs the form"),
+        ("[::1]", "needs the form"),
+        ("[]:80", "needs an address between the brackets"),
+        ("a:", "needs a port after the last colon"),
+        ("a:http", "needs a port after the last colon"),
+        ("a:65536", "has a port above 65535"),
+        ("unix:", "needs a path after `unix:`"),
+        ("fd://", "needs a number after `fd://`"),
+        ("fd://-1", "needs a number after `fd://`"),
+    ],
+)
+def test_address_that_is_none_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^`bind` {re.escape(complaint)}.*, got `"):
+        Config("main:app", bind=[":80", text])
+
+
+def test_one_address_that_fails_leaves_none_open(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with pytest.raises(OSError, match="file descriptor `987`"):
+        open_listeners([UnixAddress(path), DescriptorAddress(987)])
+    assert not os.path.exists(path)
+
+
+def test_bind_socket_binds_the_first_address_and_bind_sockets_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = Config("main:app", bind=["127.0.0.1:0", "127.0.0.2:0"])
+    with config.bind_socket() as only:
+        assert only.getsockname()[0] == "127.0.0.1"
+        assert only.get_inheritable()
+    assert capsys.readouterr().err.count("running on") == 1
+    sockets = config.bind_sockets()
+    assert [each.getsockname()[0] for each in sockets] == ["127.0.0.1", "127.0.0.2"]
+    assert all(each.get_inheritable() for each in sockets)
+    assert capsys.readouterr().err.count("running on") == 2
+    for each in sockets:
+        each.close()

@@ -69,6 +69,44 @@ def test_host_name_is_served_on_its_addresses(start: Start) -> None:
         wire.assert_open()
 
 
+def test_every_bound_address_is_served_and_told(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket() as inherited:
+        inherited.bind(("127.0.0.1", 0))
+        number = inherited.fileno()
+        listen = ["--bind", "127.0.0.1:0", "--bind", f"unix:{path}", "--bind", f"fd://{number}"]
+        server = start("support.apps:app", listen=listen, pass_fds=[number])
+        server.stderr.wait_for(rf"running on unix socket {path} ")
+        server.stderr.wait_for(r"running on socket \('127\.0\.0\.1', \d+\) ")
+        addresses = [server.address, str(path), inherited.getsockname()]
+    for address in addresses:
+        with Wire(address) as wire:
+            wire.assert_open()
+    server.signal(signal.SIGINT)
+    assert server.wait() == 0
+    assert not path.exists()
+
+
+@needs_ipv6
+def test_port_without_a_host_is_served_on_both_stacks(start: Start) -> None:
+    server = start("support.apps:app", listen=["--bind", ":0"])
+    for host in ("127.0.0.1", "::1"):
+        with Wire((host, server.port)) as wire:
+            wire.assert_open()
+
+
+@needs_ipv6
+def test_both_stacks_can_be_bound_one_by_one(start: Start) -> None:
+    first = start("support.apps:app", listen=["--bind", "[::]:0"])
+    listen = ["--bind", f"0.0.0.0:{first.port}", "--bind", f"[::1]:{first.port}"]
+    with pytest.raises(AssertionError, match="address already in use"):
+        start("support.apps:app", listen=listen)
+    second = start("support.apps:app", listen=listen[:2])
+    for host in ("127.0.0.1", "::1"):
+        with Wire((host, second.port)) as wire:
+            wire.assert_open()
+
+
 def test_connection_sockets_are_as_they_should_be(server: Server) -> None:
     # Small writes go out at once, and a child process inherits nothing.
     assert literal(server, "/socket") == {"nodelay": True, "inheritable": False, "blocking": False}

@@ -14,11 +14,12 @@ import sys
 from typing import Any, Literal, NoReturn
 
 from pronghorn import log_setup
+from pronghorn.addresses import ListenAddress, addresses_of
 from pronghorn.errors import STARTUP_FAILURE, ConfigurationError, ImportFromStringError
 from pronghorn.importer import import_from_string, optional_module
 from pronghorn.interfaces import adapt, detect_interface, is_factory, may_be_asgi3
 from pronghorn.lifespan import LifespanOff, LifespanOn
-from pronghorn.listeners import open_listener, running_on
+from pronghorn.listeners import Listener, open_listeners, running_on
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
 from pronghorn.loops import LoopFactory, loop_factory
 from pronghorn.proxy_headers import DEFAULT_TRUSTED
@@ -136,17 +137,38 @@ class Config(Settings):
         raise AttributeError("`setup_event_loop` is gone; call `get_loop_factory` instead.")
 
     def bind_socket(self) -> socket.socket:
-        """Bind one socket, to be passed to `Server.run(sockets=[...])`, and say so in the log."""
-        try:
-            bound, *others = open_listener(self).sockets
-        except OSError as error:
-            _refuse(str(error))
+        """Bind one socket, to be passed to `Server.run(sockets=[...])`, and say so in the log.
+
+        Of several addresses it is the first; `bind_sockets` binds them all.
+        """
+        bound, *others = self._bind(addresses_of(self)[:1])
         for other in others:
             other.close()
-        message, color_message, arguments = running_on(self, [bound])
-        logger.info(message, *arguments, extra={"color_message": color_message})
-        bound.set_inheritable(True)
         return bound
+
+    def bind_sockets(self) -> list[socket.socket]:
+        """The same for every address of the configuration."""
+        return self._bind(addresses_of(self))
+
+    def _bind(self, addresses: list[ListenAddress]) -> list[socket.socket]:
+        try:
+            listeners = open_listeners(addresses)
+        except OSError as error:
+            _refuse(str(error))
+        self.log_running_on(listeners)
+        sockets = [each for listener in listeners for each in listener.sockets]
+        for each in sockets:
+            each.set_inheritable(True)
+        return sockets
+
+    def log_running_on(self, listeners: list[Listener]) -> None:
+        """Say where the server can be reached, one line an address."""
+        for listener in listeners:
+            if listener.address is not None:
+                message, color_message, arguments = running_on(
+                    listener.address, listener.sockets[0], is_ssl=self.is_ssl
+                )
+                logger.info(message, *arguments, extra={"color_message": color_message})
 
     def _encode_headers(self) -> list[tuple[bytes, bytes]]:
         encoded = [

@@ -1,8 +1,8 @@
 """Opens the sockets that the server listens on: TCP, Unix sockets and inherited descriptors.
 
-`open_listener` takes the options and returns a `Listener`, which stands for one address and looks
-like an `asyncio.Server` to those who read `server.servers[0].sockets[0].getsockname()`.
-Called by `Server.startup` and `Config.bind_socket`, which turn an `OSError` into one log line and
+`open_listeners` takes addresses and returns a `Listener` for each, which looks like an
+`asyncio.Server` to those who read `server.servers[0].sockets[0].getsockname()`.
+Called by `Server.startup` and `Config.bind_sockets`, which turn an `OSError` into one log line and
 exit code 3. The rule: an error leaves no socket open and no file behind.
 """
 
@@ -13,33 +13,29 @@ import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
+from pronghorn.addresses import (
+    DescriptorAddress,
+    ListenAddress,
+    TCPAddress,
+    UnixAddress,
+)
 from pronghorn.logging import style
 
 UNIX_SOCKET_MODE = 0o666
 """Any local user may connect; the directory decides who can reach the socket."""
 
 
-class ListenerOptions(Protocol):
-    """The options that say where to listen."""
-
-    host: str | None
-    port: int
-    uds: str | None
-    fd: int | None
-
-    @property
-    def is_ssl(self) -> bool:
-        """Whether clients speak TLS."""
-
-
 class Listener:
     """The sockets bound for one address, and the Unix socket's file if there is one."""
 
-    def __init__(self, sockets: Iterable[socket.socket], unix_path: str | None = None) -> None:
+    def __init__(
+        self, sockets: Iterable[socket.socket], address: ListenAddress | None = None
+    ) -> None:
+        self.address = address
         self._sockets = tuple(sockets)
-        self._file = _FileIdentity(unix_path) if unix_path else None
+        self._file = _FileIdentity(address.path) if isinstance(address, UnixAddress) else None
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -86,13 +82,28 @@ class _FileIdentity:
         return status.st_dev, status.st_ino
 
 
-def open_listener(options: ListenerOptions) -> Listener:
-    """Bind what the options name: a descriptor, else a Unix socket, else host and port."""
-    if options.fd is not None:
-        return Listener([adopt_descriptor(options.fd)])
-    if options.uds is not None:
-        return Listener([bind_unix(options.uds)], unix_path=options.uds)
-    return Listener(bind_tcp(options.host, options.port))
+def open_listeners(addresses: Iterable[ListenAddress]) -> list[Listener]:
+    """Bind all of the addresses or none."""
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.append(open_listener(address))
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def open_listener(address: ListenAddress) -> Listener:
+    """Bind one address."""
+    match address:
+        case DescriptorAddress(number):
+            return Listener([adopt_descriptor(number)], address)
+        case UnixAddress(path):
+            return Listener([bind_unix(path)], address)
+        case TCPAddress(host, port):
+            return Listener(bind_tcp(host, port), address)
 
 
 def bind_tcp(host: str | None, port: int) -> list[socket.socket]:
@@ -209,24 +220,26 @@ def adopt_descriptor(descriptor: int) -> socket.socket:
     return adopted
 
 
-def running_on(
-    options: ListenerOptions, sockets: Iterable[socket.socket]
-) -> tuple[str, str, list[Any]]:
-    """The message that the server is up, the same with colours, and the arguments of both."""
-    first = next(iter(sockets))
+Line: TypeAlias = tuple[str, str, list[Any]]
+"""A message, the same with colours, and the arguments of both."""
+
+
+def running_on(address: ListenAddress, bound: socket.socket, *, is_ssl: bool) -> Line:
+    """That the server is up at an address, of whose sockets `bound` is the first."""
     arguments: list[Any]
-    if options.fd is not None:
-        place, arguments = "socket %s", [first.getsockname()]
-        coloured = place
-    elif options.uds is not None:
-        place, arguments = "unix socket %s", [options.uds]
-        coloured = place
-    else:
-        host = options.host or "0.0.0.0"
-        place = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
-        coloured = style(place, bold=True)
-        port = options.port or first.getsockname()[1]
-        arguments = ["https" if options.is_ssl else "http", host, port]
+    match address:
+        case DescriptorAddress():
+            place, arguments = "socket %s", [bound.getsockname()]
+            coloured = place
+        case UnixAddress(path):
+            place, arguments = "unix socket %s", [path]
+            coloured = place
+        case TCPAddress(host, port):
+            host = host or "0.0.0.0"
+            place = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
+            coloured = style(place, bold=True)
+            scheme = "https" if is_ssl else "http"
+            arguments = [scheme, host, port or bound.getsockname()[1]]
     template = "Pronghorn running on {} (Press CTRL+C to quit)"
     return template.format(place), template.format(coloured), arguments
 

@@ -25,10 +25,11 @@ from typing import Any
 
 from pronghorn._engine import Engine
 from pronghorn.access_log import open_access_log, printable
+from pronghorn.addresses import addresses_of
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.lifespan import LifespanOff, LifespanOn
-from pronghorn.listeners import Listener, open_listener, running_on
+from pronghorn.listeners import Listener, open_listeners
 from pronghorn.logging import style
 from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 
@@ -156,10 +157,8 @@ class Server:
             self._close_listeners()
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
-        if sockets is None:
-            listening = [each for listener in self.servers for each in listener.sockets]
-            message, color_message, arguments = running_on(self.config, listening)
-            logger.info(message, *arguments, extra={"color_message": color_message})
+        # Whoever has bound sockets before has said so.
+        self.config.log_running_on(self.servers)
         self.started = True
 
     async def main_loop(self) -> None:
@@ -229,7 +228,7 @@ class Server:
 
     def _open_listeners(self, sockets: Sequence[socket] | None) -> list[Listener]:
         if sockets is None:
-            listeners = [open_listener(self.config)]
+            listeners = open_listeners(addresses_of(self.config))
         else:
             listeners = [Listener([passed]) for passed in sockets]
         for listener in listeners:

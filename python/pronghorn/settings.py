@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pronghorn.addresses import parse_address
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from pronghorn.options import option, options_of
 from pronghorn.types import Application
@@ -65,6 +66,15 @@ def _root_path_complaint(root_path: Any) -> str | None:
     if isinstance(root_path, str) and root_path.isascii() and root_path.isprintable():
         return None
     return f"must be printable ASCII, got `{root_path!a}`; percent-encode the rest."
+
+
+def _bind_complaint(bind: Any) -> str | None:
+    for text in [bind] if isinstance(bind, str) else bind:
+        try:
+            parse_address(text)
+        except ValueError as error:
+            return f"{error}, got `{text}`."
+    return None
 
 
 @dataclass(eq=False, repr=False)
@@ -361,6 +371,15 @@ class Settings:
     )
     timeout_write: float = option(
         60, "Seconds that a client may take nothing of a response.", group=LIMITS, minimum=0.001
+    )
+    bind: list[str] | str | None = option(
+        None,
+        "Bind to this address, in place of --host, --port, --uds and --fd: host:port, [v6]:port, "
+        ":port (every address of the machine, IPv4 and IPv6), unix:path or fd://N. Can be given "
+        "several times.",
+        group=LISTENING,
+        kind="texts",
+        check=_bind_complaint,
     )
 
     def __post_init__(self) -> None:
