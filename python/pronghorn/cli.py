@@ -1,8 +1,9 @@
 """The command line: `pronghorn [OPTIONS] APP`.
 
 Every option comes from the table in `settings.py`, with its flag and its environment variables:
-the command line wins over `PRONGHORN_*`, that over `UVICORN_*`, and that over the default. Only
-what was given is passed on to `run()`, so no default is written here. A `ConfigurationError` is one
+the command line wins over `PRONGHORN_*`, that over `UVICORN_*`, that over the configuration file,
+and that over the default. Only what was given is passed on to `run()`, so no default is written
+here. A `ConfigurationError` is one
 line on stderr and exit code 2, like click's own complaints.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,6 +21,9 @@ from pronghorn.errors import ConfigurationError
 from pronghorn.options import ENVIRONMENT_PREFIXES, Option
 from pronghorn.settings import OPTIONS
 from pronghorn.version import __version__
+
+if TYPE_CHECKING:
+    from pronghorn.config_file import ConfigFile
 
 
 class GroupedCommand(click.Command):
@@ -41,7 +45,7 @@ class TableOption(click.Option):
         """How the user gave it."""
         if ctx is None or self.name is None:
             return self.opts[0]
-        return f"'{_given_as(OPTIONS[self.name], ctx)}'"
+        return f"'{_given_as(self.name, ctx)}'"
 
 
 class UsageLine(click.ClickException):
@@ -50,7 +54,7 @@ class UsageLine(click.ClickException):
     exit_code = 2
 
 
-def serve(**given: Any) -> None:
+def serve(config: str | None, check: bool, **given: Any) -> None:
     """Serve the ASGI application APP, an import string such as `main:app`."""
     context = click.get_current_context()
     options = {
@@ -60,17 +64,35 @@ def serve(**given: Any) -> None:
     }
     if "headers" in options:
         options["headers"] = [_header(text) for text in options["headers"]]
+    file = _read_file(config)
+    if file:
+        options = {**file.options, **options}
     # The working directory is not on the path of an installed script.
     options.setdefault("app_dir", "")
-    app = options.pop("app")
-    from pronghorn.launcher import run
+    if "app" not in options:
+        raise click.MissingParameter(
+            ctx=context, param=context.command.params[0], param_hint="'APP'"
+        )
+    from pronghorn import launcher
 
     try:
-        run(app, **options)
+        if check:
+            launcher.check(**options)
+            click.echo(f"The configuration is valid.{f' (Read {file.path}.)' if file else ''}")
+        else:
+            launcher.run(**options)
     except ConfigurationError as error:
-        row = OPTIONS.get(error.option)
-        name = _given_as(row, context) if row else error.option
-        raise UsageLine(f"`{name}` {error.complaint}") from None
+        raise UsageLine(f"`{_given_as(error.option, context, file)}` {error.complaint}") from None
+
+
+def _read_file(path: str | None) -> ConfigFile | None:
+    from pronghorn.config_file import find_config_file, read_config_file
+
+    try:
+        path = path or find_config_file()
+        return read_config_file(path) if path else None
+    except ConfigurationError as error:
+        raise UsageLine(str(error)) from None
 
 
 def show_version(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
@@ -88,8 +110,25 @@ def show_version(context: click.Context, parameter: click.Parameter, is_asked: b
 
 def _parameters() -> list[click.Parameter]:
     return [
-        click.Argument(["app"], envvar=[prefix + "APP" for prefix in ENVIRONMENT_PREFIXES]),
+        # Not required here: the configuration file may name it.
+        click.Argument(
+            ["app"], envvar=[prefix + "APP" for prefix in ENVIRONMENT_PREFIXES], required=False
+        ),
         *(_parameter(row, row.flag) for row in OPTIONS.values() if row.flag),
+        click.Option(
+            ["--config"],
+            type=click.Path(exists=True, dir_okay=False),
+            envvar="PRONGHORN_CONFIG",
+            metavar="FILE",
+            help="Read options from this TOML file. Without it `pronghorn.toml` is read, or the "
+            "table [tool.pronghorn] of `pyproject.toml`, if the working directory has one. Flags "
+            "and environment variables win over the file.",
+        ),
+        click.Option(
+            ["--check"],
+            is_flag=True,
+            help="Check all options, load the application, and exit without serving.",
+        ),
         click.Option(
             ["--version"],
             is_flag=True,
@@ -129,9 +168,16 @@ def _value_type(row: Option) -> click.ParamType[Any]:
     return types.get(row.kind, click.STRING)
 
 
-def _given_as(row: Option, context: click.Context) -> str:
-    if context.get_parameter_source(row.name) is ParameterSource.ENVIRONMENT:
+def _given_as(name: str, context: click.Context, file: ConfigFile | None = None) -> str:
+    """How the user gave an option: a variable, a place in the file, or a flag."""
+    row = OPTIONS.get(name)
+    if row is None:
+        return name  # A variable that is no option's, such as WEB_CONCURRENCY.
+    source = context.get_parameter_source(name)
+    if source is ParameterSource.ENVIRONMENT:
         return next(name for name in row.environment_variables if os.environ.get(name))
+    if source is ParameterSource.DEFAULT and file and name in file.keys:
+        return file.place(name)
     return row.flag or row.name
 
 

@@ -1,11 +1,13 @@
 """`run()`: from an application and options to a server, and from its end to an exit code.
 
-Called by the command line and by scripts (`pronghorn.run("main:app", port=80)`). It imports the
+Called by the command line and by scripts (`pronghorn.run("main:app", port=80)`). `run` imports the
 application before the event loop exists, serves, and exits with code 3 if the server could not
-start. The signature that type checkers and `inspect` see is that of `Config`.
+start; `check` stops before that. The signature that type checkers and `inspect` see is that of
+`Config`.
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,9 +36,7 @@ def run(*arguments: Any, **options: Any) -> None:
 
     Takes what `Config` takes. `app_dir` is put in front of `sys.path` before anything is imported.
     """
-    if options.get("app_dir") is not None:
-        sys.path.insert(0, options["app_dir"])
-    config = Config(*arguments, **options)
+    config = _configured(arguments, options)
     config.load_app()
     server = Server(config)
     # A server that an interrupt has ended gracefully raises it again.
@@ -44,3 +44,18 @@ def run(*arguments: Any, **options: Any) -> None:
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+@_takes_the_options_of(Config)
+def check(*arguments: Any, **options: Any) -> None:
+    """Do everything that `run` does before it opens a socket, and return if all of it works."""
+    config = _configured(arguments, options)
+    config.get_loop_factory()
+    config.load()
+
+
+def _configured(arguments: tuple[Any, ...], options: dict[str, Any]) -> Config:
+    app_dir = options.get("app_dir")
+    if app_dir is not None:
+        sys.path.insert(0, os.fspath(app_dir))
+    return Config(*arguments, **options)

@@ -8,7 +8,8 @@ default passes, and asking for the feature is refused by name.
 """
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
@@ -46,6 +47,8 @@ class Option:
     annotation: Any
     default: Any
     kind: Kind
+    types: tuple[type, ...]
+    """The types of its values, or none where the annotation is a text."""
     optional: bool
     """Whether None is a value."""
     about: str
@@ -90,16 +93,29 @@ class Option:
             case "integer":
                 return self._number(value, int, "must be a whole number")
             case "number":
-                if isinstance(value, int):
+                if isinstance(value, int) and not isinstance(value, bool):
                     return value
                 return self._number(value, float, "must be a number")
             case "choice" if value not in self.choices:
                 raise self._wrong(f"must be one of {', '.join(self.choices)}", value)
+            case "text" | "path" if not isinstance(value, self.types or object):
+                if isinstance(value, os.PathLike):
+                    return os.fspath(value)
+                raise self._wrong("must be a text", value)
+            case "texts" | "paths":
+                return self._texts(value)
         return value
+
+    def _texts(self, value: Any) -> Any:
+        if isinstance(value, str) and str in self.types:
+            return value
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise self._wrong("must be a list", value)
+        return list(value)
 
     def _number(self, value: Any, number_type: type[int] | type[float], rule: str) -> Any:
         try:
-            if not isinstance(value, str | number_type):
+            if not isinstance(value, str | number_type) or isinstance(value, bool):
                 raise TypeError
             return number_type(value)
         except (TypeError, ValueError):
@@ -174,6 +190,7 @@ def _row(field: "dataclasses.Field[Any]") -> Option:
         annotation=field.type,
         default=default,
         kind=kind,
+        types=_types(members),
         optional=optional,
         flag=details.pop("flag", None if kind == "object" else "--" + _dashed(field.name)),
         choices=choices,
@@ -192,6 +209,11 @@ def _kind(members: tuple[Any, ...], origin: Any) -> Kind:
         return "choice"
     kinds: dict[Any, Kind] = {bool: "switch", int: "integer", float: "number", str: "text"}
     return next((kinds[member] for member in members if member in kinds), "object")
+
+
+def _types(members: tuple[Any, ...]) -> tuple[type, ...]:
+    origins = (get_origin(member) or member for member in members)
+    return tuple(each for each in origins if isinstance(each, type))
 
 
 def _literals(annotation: Any) -> tuple[str, ...]:
