@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use pronghorn_proto::event::Transmit;
-use pronghorn_proto::http1;
+use smallvec::SmallVec;
 
-use crate::asgi::exchange::Exchange;
-use crate::ffi::native::Ref;
+use crate::asgi::carried::Carried;
 use crate::ffi::object::Object;
 use crate::listener::Address;
+use crate::protocol::Protocol;
 use crate::settings::{
     DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES,
     PIPELINE_BYTES_MAX, READ_BYTES, Settings,
@@ -77,14 +77,12 @@ impl Transmit for Sink<'_> {
 pub struct Connection {
     pub generation: u32,
     pub transport: Transport,
-    pub protocol: http1::Connection,
+    pub protocol: Protocol,
     /// Received and not yet understood.
     pub pending: Vec<u8>,
     outbox: Outbox,
     /// `pending` has not been looked at since a response ended.
     pub is_pending_fresh: bool,
-    /// The request in progress.
-    pub exchange: Option<Ref<Exchange>>,
     pub peer: Address,
     pub local: Address,
     /// `scope["client"]` and `scope["server"]`, made for the first request.
@@ -106,7 +104,7 @@ impl Connection {
     pub fn new(
         generation: u32,
         transport: Transport,
-        protocol: http1::Connection,
+        protocol: Protocol,
         peer: Address,
         local: Address,
     ) -> Self {
@@ -117,7 +115,6 @@ impl Connection {
             pending: Vec::new(),
             is_pending_fresh: false,
             outbox: Outbox::default(),
-            exchange: None,
             peer,
             local,
             addresses: None,
@@ -131,21 +128,21 @@ impl Connection {
     }
 
     /// Protocol state and where it writes.
-    pub fn writing(&mut self) -> (&mut http1::Connection, Sink<'_>) {
+    pub fn writing(&mut self) -> (&mut Protocol, Sink<'_>) {
         let sink = Sink { outbox: &mut self.outbox, transport: &mut self.transport };
         (&mut self.protocol, sink)
     }
 
     /// Reading is of use now: the application keeps up.
     pub fn wants_input(&self) -> bool {
-        match (self.closing, &self.exchange) {
+        match (self.closing, &self.protocol) {
             (Closing::AfterFlush { .. }, _) => false,
-            (Closing::No, Some(exchange)) if self.protocol.expects_body() => {
-                exchange.inbox_bytes() < READ_BYTES
-            }
-            (Closing::No, Some(_)) => self.pending.len() < PIPELINE_BYTES_MAX,
-            // A head has limits of its own.
-            (Closing::No, None) => !self.is_pending_fresh,
+            (Closing::No, Protocol::Http1(http1)) => match &http1.carried {
+                Some(carried) if http1.state.expects_body() => carried.inbox_bytes() < READ_BYTES,
+                Some(_) => self.pending.len() < PIPELINE_BYTES_MAX,
+                // A head has limits of its own.
+                None => !self.is_pending_fresh,
+            },
             (Closing::Lingering { .. }, _) => true,
         }
     }
@@ -185,6 +182,12 @@ impl Connection {
     /// The peer waits for the application, not the other way round.
     pub fn is_waiting_for_application(&self) -> bool {
         !self.wants_input()
+    }
+
+    /// What streams carry that wait for room to send, if there is some.
+    pub fn senders_with_room(&self) -> SmallVec<[Carried; 1]> {
+        let streams = self.protocol.all_carried().filter(|carried| carried.has_senders());
+        streams.filter(|_| !self.is_congested()).cloned().collect()
     }
 
     pub fn unsent(&self) -> usize {

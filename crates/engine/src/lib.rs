@@ -16,10 +16,12 @@ mod transport;
 mod listener;
 /// The access log.
 mod access_log;
-/// What a request asks of its connection.
+/// What a request asks of its stream.
 mod stream;
 /// The bridge to the application.
 mod asgi;
+/// What a connection speaks, and its streams.
+mod protocol;
 /// One connection.
 mod connection;
 /// All connections, and the only place that knows both sides.

@@ -1,4 +1,4 @@
-//! What a request asks of the connection that carries it, whatever protocol that speaks.
+//! What a request asks of the stream that carries it, whatever protocol its connection speaks.
 //!
 //! The ASGI side holds this trait and never the worker that implements it, so that the arrows
 //! between the modules point one way.
@@ -17,6 +17,24 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+/// One exchange on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId {
+    pub connection: ConnectionId,
+    /// HTTP/2's stream identifier (RFC 9113, 5.1.1); `ONLY` for HTTP/1.1.
+    pub number: u32,
+}
+
+impl StreamId {
+    /// The number of HTTP/1.1's stream: there is one at a time.
+    pub const ONLY: u32 = 0;
+
+    /// The stream of an HTTP/1.1 connection.
+    pub fn only(connection: ConnectionId) -> Self {
+        Self { connection, number: Self::ONLY }
+    }
+}
+
 /// Whether an application may go on sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -27,28 +45,28 @@ pub enum Flow {
     Congested,
 }
 
-/// The connections' side of a request.
+/// The connections' side of a stream.
 pub trait Streams {
     /// Writes a part of the response.
-    fn submit(&self, id: ConnectionId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError>;
+    fn submit(&self, id: StreamId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError>;
 
     /// Says whether `send()` must wait.
-    fn is_congested(&self, id: ConnectionId) -> bool;
+    fn is_congested(&self, id: StreamId) -> bool;
 
     /// The application waits for the body: lets the client send it, and reads what has come.
-    fn want_body(&self, id: ConnectionId);
+    fn want_body(&self, id: StreamId);
 
-    /// The application has taken a part of the body and is likely to take the rest.
-    fn body_taken(&self, id: ConnectionId);
+    /// The application has taken so many bytes of the body and is likely to take the rest.
+    fn body_taken(&self, id: StreamId, bytes: usize);
 
-    /// The response cannot be completed: the connection ends where it is.
-    fn abort(&self, id: ConnectionId);
+    /// The response cannot be completed: the stream ends where it is.
+    fn abort(&self, id: StreamId);
 
     /// The application's coroutine has come to a stop for now: what it sent goes out.
-    fn step_ended(&self, id: ConnectionId);
+    fn step_ended(&self, id: StreamId);
 
     /// Something was sent or taken outside of a step of the request's own coroutine.
-    fn attend_soon(&self, id: ConnectionId);
+    fn attend_soon(&self, id: StreamId);
 
     /// The application has ended.
     fn ended(&self, key: usize);

@@ -10,6 +10,8 @@ pub mod inbox;
 pub mod application;
 /// A request: the coroutine that its task runs, and its two functions.
 pub mod exchange;
+/// What a stream carries.
+pub mod carried;
 /// What `receive()` and `send()` return.
 pub mod awaitable;
 /// Tasks of the running loop.

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use pronghorn_proto::http1;
-
 use crate::asgi::application::Level;
 use crate::listener::Accepted;
+use crate::protocol::Protocol;
 use crate::settings::{ACCEPT_BACK_OFF, ACCEPT_BUDGET};
 use crate::stream::ConnectionId;
 use crate::transport::Transport;
@@ -77,7 +76,7 @@ impl Worker {
         match listener.accept() {
             Accepted::Connection(socket, peer) => {
                 let local = listener.local_address(&socket);
-                let protocol = http1::Connection::new(now, &self.settings.limits);
+                let protocol = Protocol::new(now, &self.settings.limits);
                 Outcome::Connection(tables.insert(Transport::new(socket), protocol, peer, local))
             }
             Accepted::Gone => Outcome::Retry,

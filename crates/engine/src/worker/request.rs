@@ -7,8 +7,10 @@ use pronghorn_proto::error::Reject;
 use pronghorn_proto::event::{Inbound, Input, Outbound};
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::Next;
+use smallvec::SmallVec;
 
 use crate::asgi::application::Level;
+use crate::asgi::carried::Carried;
 use crate::asgi::exchange::Exchange;
 use crate::asgi::scope::address_object;
 use crate::connection::Closing;
@@ -18,8 +20,9 @@ use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::Address;
 use crate::poll::Ready;
+use crate::protocol::Protocol;
 use crate::settings::{READ_BUDGET, REQUEST_BUDGET};
-use crate::stream::{ConnectionId, Streams};
+use crate::stream::{ConnectionId, StreamId, Streams};
 use crate::transport::Received;
 use crate::worker::Worker;
 use crate::worker::tables::Request;
@@ -51,12 +54,13 @@ impl Worker {
                 connection.transport.broken = true;
             }
             // Nor the end behind what has been pipelined; the application is told all the same.
-            let leaves_unread =
-                event.ended && !connection.wants_input() && !connection.protocol.expects_body();
-            (id, connection.exchange.clone().filter(|_| leaves_unread))
+            let leaves_unread = event.ended
+                && !connection.wants_input()
+                && !connection.protocol.expects_body(StreamId::ONLY);
+            (id, connection.protocol.carried(StreamId::ONLY).filter(|_| leaves_unread).cloned())
         };
-        if let Some(exchange) = leaving {
-            exchange.leave();
+        if let Some(carried) = leaving {
+            carried.leave();
         }
         if event.writable {
             self.settle(id, now, false);
@@ -178,16 +182,17 @@ impl Worker {
         now: Instant,
         caller: Caller,
     ) {
+        let stream = StreamId::only(id);
         let mut unstarted = None;
         let mut has_news = false;
         let mut requests = 0;
         loop {
             match self.next_event(id, input, head, now) {
-                Ok(Some(Inbound::Head(source))) => match self.begin(id, head, source) {
+                Ok(Some(Inbound::Head(source))) => match self.begin(stream, head, source) {
                     Ok(exchange) => unstarted = exchange,
                     Err(raised) => {
                         raised.report(None);
-                        self.abort(id);
+                        self.abort(stream);
                         return;
                     }
                 },
@@ -195,7 +200,7 @@ impl Worker {
                 Ok(None) => {
                     match unstarted.take() {
                         Some(exchange) => self.start(&exchange),
-                        None if has_news => self.wake_receivers(id),
+                        None if has_news => self.wake_receivers(stream),
                         None => {}
                     }
                     has_news = false;
@@ -236,16 +241,17 @@ impl Worker {
     ) -> Result<Option<Inbound<'i>>, Reject> {
         let mut tables = self.tables.borrow_mut();
         let Some(connection) = tables.connection(id) else { return Ok(None) };
-        let event = connection.protocol.receive(now, &self.settings.limits, input, head)?;
-        match (&event, &connection.exchange) {
+        let Protocol::Http1(http1) = &mut connection.protocol;
+        let event = http1.state.receive(now, &self.settings.limits, input, head)?;
+        match (&event, &http1.carried) {
             // Making `bytes` runs no Python code: they are not tracked by the collector.
-            (Some(Inbound::Body(data)), Some(exchange)) if exchange.push_body(data).is_err() => {
+            (Some(Inbound::Body(data)), Some(carried)) if carried.push_body(data).is_err() => {
                 Raised.report(None);
                 connection.transport.broken = true;
             }
-            (Some(Inbound::End), Some(exchange)) => exchange.end_body(),
+            (Some(Inbound::End), Some(carried)) => carried.end_body(),
             // The start of a chunk line: what is read next belongs behind it.
-            (None, _) if connection.protocol.expects_body() => {
+            (None, _) if http1.state.expects_body() => {
                 connection.pending.extend_from_slice(input.take(usize::MAX));
             }
             _ => {}
@@ -256,11 +262,11 @@ impl Worker {
     /// Makes a request of a head. `None` when it is answered without the application.
     fn begin(
         &self,
-        id: ConnectionId,
+        id: StreamId,
         head: &RequestHead,
         source: &[u8],
     ) -> Result<Option<Ref<Exchange>>, Raised> {
-        let (server, client) = self.addresses(id)?;
+        let (server, client) = self.addresses(id.connection)?;
         let scope = self.application.scopes.make(head, source, &server, &client)?;
         if head.forwarded
             && let Some(trust_proxy) = &self.trust_proxy
@@ -276,8 +282,10 @@ impl Worker {
         }
         let streams: Rc<dyn Streams> = self.this.upgrade().ok_or_else(closed)?;
         let exchange = Exchange::new(self.application.clone(), streams, id, scope)?;
-        let replaced = match self.tables.borrow_mut().connection(id) {
-            Some(connection) => connection.exchange.replace(exchange.clone()),
+        let replaced = match self.tables.borrow_mut().connection(id.connection) {
+            Some(connection) => {
+                connection.protocol.carry(id.number, Carried::Http(exchange.clone()))
+            }
             None => None,
         };
         drop(replaced);
@@ -312,7 +320,7 @@ impl Worker {
             .is_some_and(|max| tables.active_connections() >= max || tables.requests.len() >= max)
     }
 
-    fn refuse_for_concurrency(&self, id: ConnectionId, scope: &Object) {
+    fn refuse_for_concurrency(&self, id: StreamId, scope: &Object) {
         self.application.log(Level::Warning, "Exceeded concurrency limit.");
         if let Some(log) = &self.application.access_log {
             log.response_started(scope, 503);
@@ -344,30 +352,32 @@ impl Worker {
             }
             Err(raised) => {
                 raised.report(Some(exchange.object()));
-                self.abort(exchange.connection());
+                self.abort(exchange.stream());
             }
         }
     }
 
-    fn wake_receivers(&self, id: ConnectionId) {
-        let exchange = {
+    fn wake_receivers(&self, id: StreamId) {
+        let carried = {
             let mut tables = self.tables.borrow_mut();
-            tables.connection(id).and_then(|connection| connection.exchange.clone())
+            let connection = tables.connection(id.connection);
+            connection.and_then(|connection| connection.protocol.carried(id.number).cloned())
         };
-        if let Some(exchange) = exchange {
-            exchange.wake_receivers();
+        if let Some(carried) = carried {
+            carried.wake_receivers();
         }
     }
 
     /// Answers a request that is refused, and ends its connection.
     pub(super) fn reject(&self, id: ConnectionId, reject: Reject, now: Instant) {
-        let (exchange, peer) = {
+        let (carried, peer) = {
             let mut tables = self.tables.borrow_mut();
             let Some((connection, defaults)) = tables.writable_connection(id) else { return };
             let defaults = defaults.lines();
             let (protocol, mut sink) = connection.writing();
-            protocol.reject(reject.status, defaults, &mut sink);
-            (connection.exchange.take(), connection.peer.clone())
+            let Protocol::Http1(http1) = protocol;
+            http1.state.reject(reject.status, defaults, &mut sink);
+            (http1.carried.take(), connection.peer.clone())
         };
         let level = if reject.status == 408 { Level::Debug } else { Level::Warning };
         let peer = match peer {
@@ -377,24 +387,25 @@ impl Worker {
         let reason = reject.reason;
         self.application
             .log(level, &format!("Invalid HTTP request received. From {peer}: {reason}."));
-        if let Some(exchange) = exchange {
-            exchange.disconnect();
+        if let Some(carried) = carried {
+            carried.disconnect();
         }
         self.settle(id, now, false);
     }
 
     /// The peer sends no more. It may still read the answer.
     fn peer_ended(&self, id: ConnectionId) {
-        let exchange = {
+        let leaving: SmallVec<[Carried; 1]> = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
-            if connection.exchange.is_none() && connection.closing == Closing::No {
+            let carried = connection.protocol.all_carried().cloned().collect::<SmallVec<_>>();
+            if carried.is_empty() && connection.closing == Closing::No {
                 connection.closing = Closing::AfterFlush { linger: false };
             }
-            connection.exchange.clone()
+            carried
         };
-        if let Some(exchange) = exchange {
-            exchange.leave();
+        for carried in leaving {
+            carried.leave();
         }
     }
 }

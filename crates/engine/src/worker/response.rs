@@ -6,73 +6,80 @@ use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
 use pronghorn_proto::http1::Next;
 
+use crate::asgi::carried::Carried;
 use crate::connection::{Closing, Connection};
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
+use crate::protocol::{Aborted, Protocol};
 use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
-use crate::stream::{ConnectionId, Flow, Streams};
+use crate::stream::{ConnectionId, Flow, StreamId, Streams};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
 impl Streams for Worker {
-    fn submit(&self, id: ConnectionId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
+    fn submit(&self, id: StreamId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
         let mut tables = self.tables.borrow_mut();
-        let Some((connection, defaults)) = tables.writable_connection(id) else {
+        let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
             return Ok(Flow::Yield);
         };
         let (protocol, mut sink) = connection.writing();
-        protocol.submit(&self.settings.limits, defaults.lines(), outbound, &mut sink)?;
+        let (limits, defaults) = (&self.settings.limits, defaults.lines());
+        protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
         if connection.is_above_high_water() {
             connection.flush(Instant::now(), &self.settings);
         }
         Ok(if connection.is_above_high_water() { Flow::Congested } else { Flow::Free })
     }
 
-    fn is_congested(&self, id: ConnectionId) -> bool {
-        self.tables.borrow_mut().connection(id).is_some_and(|connection| connection.is_congested())
+    fn is_congested(&self, id: StreamId) -> bool {
+        let mut tables = self.tables.borrow_mut();
+        tables.connection(id.connection).is_some_and(|connection| connection.is_congested())
     }
 
-    fn want_body(&self, id: ConnectionId) {
+    fn want_body(&self, id: StreamId) {
         let now = Instant::now();
         let may_read = {
             let mut tables = self.tables.borrow_mut();
-            let Some((connection, _)) = tables.writable_connection(id) else { return };
+            let Some((connection, _)) = tables.writable_connection(id.connection) else {
+                return;
+            };
             let (protocol, mut sink) = connection.writing();
-            let owed = protocol.wants_body(&mut sink);
+            let owed = protocol.wants_body(id.number, &mut sink);
             if owed {
                 connection.flush(now, &self.settings);
             }
-            connection.protocol.expects_body() && connection.transport.is_readable()
+            connection.protocol.expects_body(id.number) && connection.transport.is_readable()
         };
         if may_read {
-            self.read_body(id, now);
+            self.read_body(id.connection, now);
         }
     }
 
-    fn body_taken(&self, id: ConnectionId) {
-        if let Some(connection) = self.tables.borrow_mut().connection(id) {
-            connection.protocol.body_taken();
+    fn body_taken(&self, id: StreamId, bytes: usize) {
+        if let Some(connection) = self.tables.borrow_mut().connection(id.connection) {
+            connection.protocol.body_taken(id.number, bytes);
         }
     }
 
-    fn abort(&self, id: ConnectionId) {
+    fn abort(&self, id: StreamId) {
         let mut tables = self.tables.borrow_mut();
-        let Some(connection) = tables.connection(id) else { return };
+        let Some(connection) = tables.connection(id.connection) else { return };
         if connection.closing != Closing::No {
             return;
         }
         let (protocol, mut sink) = connection.writing();
-        let looks_complete = protocol.abort(&mut sink);
-        if looks_complete {
-            connection.transport.reset_on_close();
+        match protocol.abort(id.number, &mut sink) {
+            Aborted::Close => {}
+            Aborted::Reset => connection.transport.reset_on_close(),
         }
         connection.closing = Closing::AfterFlush { linger: false };
         drop(tables);
-        self.list(id);
+        self.list(id.connection);
     }
 
-    fn step_ended(&self, id: ConnectionId) {
+    fn step_ended(&self, id: StreamId) {
+        let id = id.connection;
         let is_processing = match self.tables.borrow_mut().connection(id) {
             Some(connection) => connection.is_processing,
             None => return,
@@ -86,8 +93,8 @@ impl Streams for Worker {
         self.end_turn();
     }
 
-    fn attend_soon(&self, id: ConnectionId) {
-        self.list(id);
+    fn attend_soon(&self, id: StreamId) {
+        self.list(id.connection);
     }
 
     fn ended(&self, key: usize) {
@@ -108,11 +115,7 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
-            let next = self.next(connection, now);
-            let ended = match next {
-                Next::Request | Next::Close { .. } => connection.exchange.take(),
-                Next::Response | Next::Drain => None,
-            };
+            let (next, ended) = self.next(connection, now);
             connection.is_pending_fresh |= next == Next::Request && !connection.pending.is_empty();
             let is_due = next != Next::Request || !(input_waits || connection.is_pending_fresh);
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
@@ -120,21 +123,18 @@ impl Worker {
             if is_due && !waits {
                 connection.flush(now, &self.settings);
             }
-            let senders = connection
-                .exchange
-                .clone()
-                .filter(|exchange| exchange.has_senders() && !connection.is_congested());
+            let senders = connection.senders_with_room();
             tables.request_count += u64::from(ended.is_some());
             if is_gathered && let Some(gathered) = &mut tables.gathered {
                 gathered.push(id);
             }
             (next, ended, senders)
         };
-        if let Some(exchange) = ended {
-            exchange.release();
+        if let Some(carried) = ended {
+            carried.release();
         }
-        if let Some(exchange) = senders {
-            exchange.wake_senders();
+        for carried in senders {
+            carried.wake_senders();
         }
         next
     }
@@ -151,14 +151,20 @@ impl Worker {
         }
     }
 
-    fn next(&self, connection: &mut Connection, now: Instant) -> Next {
+    /// How an HTTP/1.1 connection goes on, and what its stream no longer carries.
+    fn next(&self, connection: &mut Connection, now: Instant) -> (Next, Option<Carried>) {
         if connection.closing != Closing::No {
-            return Next::Response;
+            return (Next::Response, None);
         }
         let limits = &self.settings.limits;
         let (protocol, mut sink) = connection.writing();
-        protocol.flush(limits, &mut sink);
-        let next = protocol.next(now, limits);
+        let Protocol::Http1(http1) = protocol;
+        http1.state.flush(limits, &mut sink);
+        let next = http1.state.next(now, limits);
+        let ended = match next {
+            Next::Request | Next::Close { .. } => http1.carried.take(),
+            Next::Response | Next::Drain => None,
+        };
         let has_left = connection.transport.has_ended() && connection.pending.is_empty();
         match next {
             Next::Close { linger } => connection.closing = Closing::AfterFlush { linger },
@@ -167,7 +173,7 @@ impl Worker {
             }
             _ => {}
         }
-        next
+        (next, ended)
     }
 
     /// Leaves a connection alone until something happens to it: watched, with its deadline armed
@@ -218,11 +224,10 @@ impl Worker {
 
     /// Closes a connection and tells its request.
     pub(super) fn remove(&self, id: ConnectionId) {
-        let connection = self.tables.borrow_mut().remove(id);
-        if let Some(exchange) = connection.as_ref().and_then(|c| c.exchange.clone()) {
-            exchange.disconnect();
+        let Some(connection) = self.tables.borrow_mut().remove(id) else { return };
+        for carried in connection.protocol.all_carried() {
+            carried.disconnect();
         }
-        drop(connection);
     }
 
     /// Closes idle connections in the loop's next turn, the others after their response. A request

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use pronghorn_proto::head::RequestHead;
-use pronghorn_proto::http1::{self, DefaultHeaders};
+use pronghorn_proto::http1::DefaultHeaders;
 use pronghorn_proto::timers::Timers;
 use slab::Slab;
 
@@ -14,6 +14,7 @@ use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::{Address, Listener};
 use crate::poll::{Poller, Ready};
+use crate::protocol::Protocol;
 use crate::settings::{
     ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
 };
@@ -92,7 +93,7 @@ impl Tables {
     pub fn insert(
         &mut self,
         transport: Transport,
-        protocol: http1::Connection,
+        protocol: Protocol,
         peer: Address,
         local: Address,
     ) -> ConnectionId {

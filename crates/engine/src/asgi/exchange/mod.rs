@@ -23,7 +23,7 @@ use crate::ffi::names::names;
 use crate::ffi::native::{Native, Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
 use crate::settings::UNINTERRUPTED_BYTES_MAX;
-use crate::stream::{ConnectionId, Streams};
+use crate::stream::{StreamId, Streams};
 
 enum Coroutine {
     /// The application has not been called.
@@ -40,7 +40,7 @@ enum Coroutine {
 pub struct Exchange {
     application: Rc<Application>,
     streams: Rc<dyn Streams>,
-    connection: ConnectionId,
+    stream: StreamId,
     /// The number under which the connections know this request once it has suspended.
     key: Cell<Option<usize>>,
     state: Cell<http::Exchange>,
@@ -51,7 +51,7 @@ pub struct Exchange {
     /// For the access log; released when the response starts.
     scope: RefCell<Option<Object>>,
     in_step: Cell<bool>,
-    /// The connection goes on without this request.
+    /// The stream is over for this request: its connection goes on without it.
     is_released: Cell<bool>,
     /// `http.disconnect` has been received.
     was_told_of_disconnect: Cell<bool>,
@@ -94,19 +94,19 @@ impl Native for Exchange {
     }
 }
 
-/// What the connection does with a request.
+/// What the stream that carries it does with a request.
 impl Exchange {
     pub fn new(
         application: Rc<Application>,
         streams: Rc<dyn Streams>,
-        connection: ConnectionId,
+        stream: StreamId,
         scope: Object,
     ) -> Result<Ref<Self>, Raised> {
         let logged = application.access_log.is_some().then(|| scope.clone());
         Ref::new(Self {
             application,
             streams,
-            connection,
+            stream,
             key: Cell::new(None),
             state: Cell::new(http::Exchange::new()),
             coroutine: RefCell::new(Coroutine::Ready { scope }),
@@ -125,8 +125,8 @@ impl Exchange {
         self.key.set(Some(key));
     }
 
-    pub fn connection(&self) -> ConnectionId {
-        self.connection
+    pub fn stream(&self) -> StreamId {
+        self.stream
     }
 
     /// Somebody waits for room to send.
@@ -175,9 +175,9 @@ impl Exchange {
         self.wake_senders();
     }
 
-    fn abort_connection(&self) {
+    fn abort_stream(&self) {
         if !self.is_released.get() {
-            self.streams.abort(self.connection);
+            self.streams.abort(self.stream);
         }
     }
 
@@ -210,10 +210,10 @@ impl Exchange {
                     return self.application.messages.disconnect().map(Some);
                 }
                 Received::Request { more_body } => {
-                    if more_body {
-                        self.streams.body_taken(self.connection);
-                    }
                     let bytes = self.inbox_bytes();
+                    if more_body {
+                        self.streams.body_taken(self.stream, bytes);
+                    }
                     self.uninterrupted_bytes.set(self.uninterrupted_bytes.get() + bytes);
                     let body = self.inbox.borrow_mut().take()?;
                     let message = self.application.messages.request(body.as_ref(), more_body)?;
@@ -222,7 +222,7 @@ impl Exchange {
                 Received::Wait if asked => return Ok(None),
                 Received::Wait => {
                     asked = true;
-                    self.streams.want_body(self.connection);
+                    self.streams.want_body(self.stream);
                 }
             }
         }
@@ -253,7 +253,7 @@ impl Exchange {
         self.receivers.borrow_mut().push(future.clone());
         if !self.in_step.get() {
             // No step of ours ends here: somebody must look at what the last read has left.
-            self.streams.attend_soon(self.connection);
+            self.streams.attend_soon(self.stream);
         }
         Ok(future)
     }
@@ -268,7 +268,7 @@ impl Exchange {
     pub fn must_wait_for_room(&self) -> bool {
         !self.is_released.get()
             && !self.state.get().is_disconnected()
-            && self.streams.is_congested(self.connection)
+            && self.streams.is_congested(self.stream)
     }
 
     /// A waiter has given up.

@@ -92,7 +92,7 @@ impl Exchange {
             }
         };
         self.in_step.set(false);
-        self.streams.step_ended(self.connection);
+        self.streams.step_ended(self.stream);
         step
     }
 
@@ -108,7 +108,7 @@ impl Exchange {
             Conclusion::Abort { log } => {
                 self.log_line(log, value);
                 self.disconnect();
-                self.abort_connection();
+                self.abort_stream();
             }
         }
         if let Some(key) = self.key.take() {

@@ -30,7 +30,7 @@ impl Channel for Exchange {
             Err(error) => return Err(Raised::runtime_error(&error.text(message.kind()))),
         };
         if !this.in_step.get() {
-            this.streams.attend_soon(this.connection);
+            this.streams.attend_soon(this.stream);
         }
         match flow {
             Flow::Free => Ok(this.application.ready.clone()),
@@ -80,10 +80,10 @@ impl Exchange {
 
     /// A message that breaks its own declaration ends the connection where it is.
     pub(super) fn submit(&self, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
-        let result = self.streams.submit(self.connection, outbound);
+        let result = self.streams.submit(self.stream, outbound);
         if result.is_err() {
             self.disconnect();
-            self.abort_connection();
+            self.abort_stream();
         }
         result
     }

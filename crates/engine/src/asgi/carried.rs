@@ -1,0 +1,80 @@
+//! What a stream carries: a request and its application, whichever kind that is.
+//!
+//! The connection's side of it: bytes and the end come in, room to send is told of. A stream that
+//! has become a byte tunnel (after 101 in HTTP/1.1, after 200 to an extended CONNECT in HTTP/2)
+//! carries a WebSocket exchange: a variant here, to which the same calls bring the tunnel's bytes.
+
+use crate::asgi::exchange::Exchange;
+use crate::ffi::error::Raised;
+use crate::ffi::native::Ref;
+
+/// What a stream carries.
+#[derive(Clone)]
+pub enum Carried {
+    Http(Ref<Exchange>),
+}
+
+impl Carried {
+    /// Bytes have come. Runs no Python code.
+    pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
+        match self {
+            Self::Http(exchange) => exchange.push_body(data),
+        }
+    }
+
+    /// Bytes that have come and that the application has not taken.
+    pub fn inbox_bytes(&self) -> usize {
+        match self {
+            Self::Http(exchange) => exchange.inbox_bytes(),
+        }
+    }
+
+    /// The request is whole. Runs no Python code.
+    pub fn end_body(&self) {
+        match self {
+            Self::Http(exchange) => exchange.end_body(),
+        }
+    }
+
+    /// What has come is told to those who wait for it.
+    pub fn wake_receivers(&self) {
+        match self {
+            Self::Http(exchange) => exchange.wake_receivers(),
+        }
+    }
+
+    /// Somebody waits for room to send.
+    pub fn has_senders(&self) -> bool {
+        match self {
+            Self::Http(exchange) => exchange.has_senders(),
+        }
+    }
+
+    /// There is room to send.
+    pub fn wake_senders(&self) {
+        match self {
+            Self::Http(exchange) => exchange.wake_senders(),
+        }
+    }
+
+    /// The client has ended its side; what is sent may still reach it.
+    pub fn leave(&self) {
+        match self {
+            Self::Http(exchange) => exchange.leave(),
+        }
+    }
+
+    /// The client is gone.
+    pub fn disconnect(&self) {
+        match self {
+            Self::Http(exchange) => exchange.disconnect(),
+        }
+    }
+
+    /// The answer is complete, and the connection goes on without this stream.
+    pub fn release(&self) {
+        match self {
+            Self::Http(exchange) => exchange.release(),
+        }
+    }
+}
