@@ -79,5 +79,9 @@ class Engine:
         """The tasks in which those applications run."""
 
     @property
+    def accepted_count(self) -> int:
+        """Connections accepted so far."""
+
+    @property
     def request_count(self) -> int:
         """Requests answered since the start."""

@@ -24,6 +24,8 @@ from pronghorn.addresses import (
 from pronghorn.logging import style
 
 UNIX_SOCKET_MODE = 0o666
+# 2,000 a second: no browser or pool of connections comes near it.
+DEFERRED_ACCEPTS_PER_TICK = 200
 """Any local user may connect; the directory decides who can reach the socket."""
 
 
@@ -218,6 +220,34 @@ def adopt_descriptor(descriptor: int) -> socket.socket:
     except OSError as error:
         raise _failure(error, f"cannot use the file descriptor `{descriptor}`") from None
     return adopted
+
+
+class DeferredAccept:
+    """Has the kernel keep new connections until their first bytes have come, while many come.
+
+    Each then wakes the server once and not twice, and never has to be watched before it is read
+    (tcp(7), TCP_DEFER_ACCEPT). Not at other times: a connection that stays silent is handed over
+    a second late, and one that is still kept when the server stops is not told.
+    """
+
+    def __init__(self, listeners: Iterable[Listener]) -> None:
+        self._sockets = [
+            each
+            for listener in listeners
+            for each in listener.sockets
+            if hasattr(socket, "TCP_DEFER_ACCEPT") and each.family != socket.AF_UNIX
+        ]
+        self._accepted = 0
+        self._is_on = False
+
+    def observe(self, accepted: int) -> None:
+        """Take note of the connections accepted so far; called ten times a second."""
+        is_on = accepted - self._accepted >= DEFERRED_ACCEPTS_PER_TICK
+        self._accepted = accepted
+        if is_on != self._is_on:
+            self._is_on = is_on
+            for each in self._sockets:
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(is_on))
 
 
 Line: TypeAlias = tuple[str, str, list[Any]]

@@ -29,7 +29,7 @@ from pronghorn.addresses import addresses_of
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.lifespan import LifespanOff, LifespanOn
-from pronghorn.listeners import Listener, open_listeners
+from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
 from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 
@@ -104,6 +104,7 @@ class Server:
         self.should_exit = False
         self.force_exit = False
         self.last_notified = 0.0
+        self._deferred_accept: DeferredAccept | None = None
         self._captured_signals: list[int] = []
         self._loop: asyncio.AbstractEventLoop
 
@@ -174,6 +175,9 @@ class Server:
             await self._notify()
         if self.should_exit:
             return True
+        engine = self.server_state.engine
+        if engine and self._deferred_accept:
+            self._deferred_accept.observe(engine.accepted_count)
         limit = self.limit_max_requests
         if limit is not None and self.server_state.total_requests >= limit:
             logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
@@ -272,6 +276,8 @@ class Server:
         for listener in self.servers:
             for each in listener.sockets:
                 engine.listen(each)
+        if config.limit_concurrency is None:  # which counts silent connections as well
+            self._deferred_accept = DeferredAccept(self.servers)
         self._loop.add_reader(engine.fileno(), engine.on_ready)
 
     def _trust_proxy(self) -> TrustedProxies | None:

@@ -152,6 +152,11 @@ impl Engine {
     }
 
     #[getter]
+    fn accepted_count(&self) -> PyResult<u64> {
+        Ok(self.worker()?.accepted_count())
+    }
+
+    #[getter]
     fn request_count(&self) -> PyResult<u64> {
         Ok(self.worker()?.request_count())
     }

@@ -77,6 +77,7 @@ impl Worker {
             Accepted::Connection(socket, peer) => {
                 let local = listener.local_address(&socket);
                 let protocol = Protocol::new(now, &self.settings.limits);
+                tables.accepted_count += 1;
                 Outcome::Connection(tables.insert(Transport::new(socket), protocol, peer, local))
             }
             Accepted::Gone => Outcome::Retry,

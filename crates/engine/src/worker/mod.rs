@@ -222,6 +222,10 @@ impl Worker {
         self.tables.borrow().requests.iter().map(|(_, request)| request.task.clone()).collect()
     }
 
+    pub fn accepted_count(&self) -> u64 {
+        self.tables.borrow().accepted_count
+    }
+
     pub fn request_count(&self) -> u64 {
         self.tables.borrow().request_count
     }
