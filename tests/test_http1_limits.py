@@ -10,7 +10,13 @@ import pytest
 from conftest import Start
 from support.endpoints_script import body_message, script, start_message
 from support.refusal import SMUGGLED, assert_refusal
-from support.remote import open_gate, wait_for_record, wait_for_waiting
+from support.remote import (
+    open_gate,
+    records,
+    wait_for_record,
+    wait_for_records,
+    wait_for_waiting,
+)
 from support.server import Server, serve
 from support.wire import ClosedError, TruncatedError, Wire, request
 
@@ -151,17 +157,93 @@ def test_limits_follow_the_options(start: Start) -> None:
         assert_refusal(wire, (431,))
 
 
+@strict
+def test_request_line_limit_follows_its_option(start: Start) -> None:
+    server = start("support.apps:app", "--limit-request-line", "100")
+    with server.connect() as wire:
+        wire.send_request("GET", "/?" + "a" * 80)
+        assert wire.response().status == 200
+        wire.send_request("GET", "/?" + "a" * 90)
+        assert_refusal(wire, (414,))
+
+
+@pytest.fixture(scope="module")
+def frugal() -> Iterator[Server]:
+    with serve("support.apps:app", "--limit-request-body", "1000") as server:
+        yield server
+
+
+@strict
+def test_body_within_the_limit_is_taken(frugal: Server) -> None:
+    body = b"x" * 1000
+    with frugal.connect() as wire:
+        wire.send_request("POST", "/echo", body=body)
+        assert wire.response().body == body
+        wire.send(request("POST", "/echo", "Transfer-Encoding: chunked"))
+        wire.send((b"64\r\n" + b"x" * 100 + b"\r\n") * 10 + b"0\r\n\r\n")
+        assert wire.response().body == body
+
+
+@strict
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
+@pytest.mark.parametrize("length", [1001, 10**12, 2**63 - 1])
+def test_announced_body_beyond_the_limit_is_413_before_the_application(
+    frugal: Server, key: str, length: int, expect: tuple[str, ...]
+) -> None:
+    with frugal.connect() as wire:
+        wire.send(request("POST", f"/messages/{key}", f"Content-Length: {length}", *expect))
+        assert_refusal(wire, (413,))
+    assert records(frugal, key) == []
+    frugal.stderr.wait_for("request body too long")
+
+
+@strict
+def test_refused_body_may_still_be_on_its_way(frugal: Server) -> None:
+    with frugal.connect() as wire:
+        wire.send(request("POST", "/echo", "Content-Length: 4000000"))
+        wire.send(b"x" * 4_000_000)
+        assert wire.response().status == 413
+        wire.assert_closed()
+        assert not wire.was_reset
+
+
+@strict
+@pytest.mark.parametrize("last", [b"3e8\r\n", b"385\r\n", b"ffffffffffffff\r\n"])
+def test_chunked_body_beyond_the_limit_is_413_where_it_passes_it(
+    frugal: Server, key: str, last: bytes
+) -> None:
+    with frugal.connect() as wire:
+        wire.send(request("POST", f"/messages/{key}", "Transfer-Encoding: chunked"))
+        wire.send(b"64\r\n" + b"x" * 100 + b"\r\n")
+        wait_for_records(frugal, key)
+        # The size alone is enough: no byte beyond the limit is waited for.
+        wire.send(last)
+        assert_refusal(wire, (413,))
+    messages = wait_for_record(frugal, key, {"type": "http.disconnect"})
+    assert all(message.get("more_body", True) for message in messages)
+
+
+@strict
+def test_body_beyond_the_limit_cuts_a_response_under_way(frugal: Server) -> None:
+    with frugal.connect() as wire:
+        wire.send(request("POST", "/echo-stream", "Transfer-Encoding: chunked"))
+        wire.send(b"5\r\nhello\r\n")
+        wire.head()
+        assert wire.read_until(b"hello\r\n") == b"5\r\nhello\r\n"
+        wire.send(b"3e8\r\n")
+        assert wire.read_all() == b""
+
+
 # --- Time --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Server]:
     """A server with half a second of patience for everything."""
-    options = ["header", "body"]
-    timeouts = [word for name in options for word in (f"--timeout-request-{name}", "0.5")]
-    with serve(
-        "support.apps:app", *timeouts, "--timeout-write", "0.5", "--timeout-keep-alive", "1"
-    ) as server:
+    names = ["request-header", "request-body", "write"]
+    timeouts = [word for name in names for word in (f"--timeout-{name}", "0.5")]
+    rates = ["--min-request-body-rate", "2048", "--min-response-rate", "200000"]
+    with serve("support.apps:app", *timeouts, *rates, "--timeout-keep-alive", "1") as server:
         yield server
 
 
@@ -292,6 +374,48 @@ def test_client_that_takes_nothing_of_a_response_is_cut(hasty: Server, key: str)
         wait_for_record(hasty, key, ("finished",))
         with pytest.raises(TruncatedError):
             wire.response()
+
+
+def read_in_drops(wire: Wire, count: int) -> None:
+    """25,000 bytes a second, well below the least that `hasty` asks for."""
+    for _ in range(count):
+        wire.read(1000)
+        time.sleep(0.04)
+
+
+@strict
+def test_client_that_takes_a_response_in_drops_is_cut(hasty: Server, key: str) -> None:
+    steps = [("send", start_message()), *[("fill", 1 << 20)] * 40, ("send", body_message())]
+    with Wire(hasty.address, receive_buffer_bytes=4096) as wire:
+        wire.send_request("GET", script(key, *steps))
+        wire.head()
+        with pytest.raises(TruncatedError):
+            read_in_drops(wire, 200)
+        assert ("finished",) in wait_for_record(hasty, key, ("finished",))
+
+
+@strict
+def test_client_at_a_steady_pace_gets_all_of_a_response(hasty: Server, key: str) -> None:
+    steps = [("send", start_message()), *[("fill", 1 << 20)] * 2, ("send", body_message())]
+    with Wire(hasty.address, receive_buffer_bytes=65536) as wire:
+        wire.send_request("GET", script(key, *steps))
+        wire.head()
+        for _ in range(40):
+            wire.read(40_000)
+            time.sleep(0.04)  # a million bytes a second, for three windows
+        wire.read_until(b"0\r\n\r\n")
+        wire.assert_open()
+
+
+@strict
+def test_kernel_keeps_little_for_a_client_that_takes_nothing(start: Start, key: str) -> None:
+    server = start("support.apps:app")
+    with Wire(server.address, receive_buffer_bytes=4096) as wire:
+        wire.send_request("GET", script(key, ("send", start_message()), *[("fill", 65536)] * 30))
+        wait_for_record(server, key, ("sent", "http.response.start"))
+        server.barrier()
+        filled = records(server, key).count(("filled", 65536))
+        assert 1 <= filled <= 12, "megabytes are on their way to nobody"
 
 
 def test_idle_connection_is_closed_after_the_keep_alive_timeout(start: Start) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from pronghorn.access_log import AccessLog
+from pronghorn.config import Config
 from pronghorn.types import ASGI3Application, HTTPScope
 
 __all__ = ["Engine"]
@@ -18,7 +19,8 @@ class Engine:
     (`loop.add_reader(engine.fileno(), engine.on_ready)`) and every connection lives behind it.
     Only the loop's thread may call it. All times are seconds, all sizes bytes.
 
-    `state` is copied (shallow) into every scope. `default_headers` are written after `date`
+    `limits` has the options that bound what peers may do. `state` is copied (shallow) into every
+    scope. `default_headers` are written after `date`
     (when `date_header`) and before the application's.
 
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
@@ -36,13 +38,7 @@ class Engine:
         root_path: str,
         default_headers: Sequence[tuple[bytes, bytes]],
         date_header: bool,
-        limit_concurrency: int | None,
-        limit_request_headers: int,
-        limit_request_header_bytes: int,
-        timeout_request_header_s: float,
-        timeout_request_body_s: float,
-        timeout_keep_alive_s: float,
-        timeout_write_s: float,
+        limits: Config,
         log: Callable[[int, str], None],
         log_exception: Callable[[str, BaseException], None],
         access_log: AccessLog | None,
@@ -62,6 +58,9 @@ class Engine:
 
     def drain(self) -> None:
         """Close idle connections now and every other one after its current response."""
+
+    def announce_end(self) -> None:
+        """Give `http.disconnect` to every application that waits in `receive()`."""
 
     def close(self) -> None:
         """Close every connection and free the poll set; the engine is of no use after it."""

@@ -194,8 +194,12 @@ class Server:
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
+        grace_s = self.config.timeout_graceful_shutdown
         try:
-            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+            async with asyncio.timeout(grace_s):
+                if engine and grace_s is not None:
+                    lead_s = min(self.config.timeout_shutdown_notice, grace_s / 2)
+                    self._loop.call_later(grace_s - lead_s, self._announce_end)
                 await self._wait_for_requests()
         except TimeoutError:
             await self._cancel_requests()
@@ -258,13 +262,7 @@ class Server:
             root_path=config.root_path,
             default_headers=config.encoded_headers,
             date_header=config.date_header,
-            limit_concurrency=config.limit_concurrency,
-            limit_request_headers=config.limit_request_headers,
-            limit_request_header_bytes=config.request_header_bytes_max,
-            timeout_request_header_s=config.timeout_request_header,
-            timeout_request_body_s=config.timeout_request_body,
-            timeout_keep_alive_s=config.timeout_keep_alive,
-            timeout_write_s=config.timeout_write,
+            limits=config,
             log=_log_line,
             log_exception=_log_exception,
             access_log=open_access_log() if config.access_log else None,
@@ -299,6 +297,11 @@ class Server:
     def _close_listeners(self) -> None:
         for listener in self.servers:
             listener.close()
+
+    def _announce_end(self) -> None:
+        # Event streams have no end of their own, and would use up the grace period.
+        if self.server_state.engine:
+            self.server_state.engine.announce_end()
 
     async def _wait_for_requests(self) -> None:
         engine = self.server_state.engine

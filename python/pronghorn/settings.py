@@ -359,7 +359,7 @@ class Settings:
     )
     limit_request_header_bytes: int = option(
         65536,
-        "Maximum size of a request's line and header fields together.",
+        "Maximum size of a request's header fields together, in bytes.",
         group=LIMITS,
         minimum=1,
     )
@@ -380,6 +380,33 @@ class Settings:
         group=LISTENING,
         kind="texts",
         check=_bind_complaint,
+    )
+    limit_request_line: int = option(
+        65536, "Maximum size of a request's line in bytes.", group=LIMITS, minimum=16
+    )
+    limit_request_body: int | None = option(
+        None, "Maximum size of a request's body in bytes. [default: none]", group=LIMITS, minimum=0
+    )
+    min_request_body_rate: float = option(
+        32,
+        "Bytes per second that a client must send of a request's body, on average over each "
+        "--timeout-request-body.",
+        group=LIMITS,
+        minimum=0,
+    )
+    min_response_rate: float = option(
+        240,
+        "Bytes per second that a client must take of a response that waits for it, on average over "
+        "each --timeout-write.",
+        group=LIMITS,
+        minimum=0,
+    )
+    timeout_shutdown_notice: float = option(
+        5,
+        "How many seconds before the end of --timeout-graceful-shutdown, at most half of it, an "
+        "application that still waits in receive() is told http.disconnect.",
+        group=LIMITS,
+        minimum=0,
     )
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@
 - `("sleep", seconds)`.
 - `("raise", text)`, `("return", value)`.
 - `("until-disconnect",)`: receives until `http.disconnect`, which it records.
-- `("fill", size)`: sends a piece of so many bytes, with more to come.
+- `("fill", size)`: sends a piece of so many bytes, with more to come; records `("filled", size)`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ async def run_step(
         record.append(("disconnected",))
     elif name == "fill":
         await piece(send, b"x" * arguments[0])
+        record.append(("filled", arguments[0]))
     else:
         raise AssertionError(f"no such step: {name}")
 

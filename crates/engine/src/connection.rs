@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use pronghorn_proto::deadline::SlowReader;
 use pronghorn_proto::event::Transmit;
+use pronghorn_proto::limits::Limits;
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
@@ -11,7 +13,7 @@ use crate::listener::Address;
 use crate::protocol::Protocol;
 use crate::settings::{
     DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES,
-    PIPELINE_BYTES_MAX, READ_BYTES, Settings,
+    PIPELINE_BYTES_MAX, READ_BYTES,
 };
 use crate::transport::Transport;
 
@@ -94,8 +96,8 @@ pub struct Connection {
     pub is_gathered: bool,
     /// It is on the list of connections to attend to.
     pub is_listed: bool,
-    /// The peer must have taken something by then.
-    pub write_deadline: Option<Instant>,
+    /// The peer takes what is sent more slowly than it comes.
+    slow_reader: Option<SlowReader>,
     /// The earliest entry in the timers.
     pub armed: Option<Instant>,
 }
@@ -122,7 +124,7 @@ impl Connection {
             is_processing: false,
             is_gathered: false,
             is_listed: false,
-            write_deadline: None,
+            slow_reader: None,
             armed: None,
         }
     }
@@ -202,11 +204,11 @@ impl Connection {
         self.outbox.unsent() > HIGH_WATER_BYTES && !self.transport.broken
     }
 
-    /// Gives the kernel what it takes. A peer that takes something has earned time.
-    pub fn flush(&mut self, now: Instant, settings: &Settings) {
+    /// Gives the kernel what it takes.
+    pub fn flush(&mut self, now: Instant, limits: &Limits) {
         let waiting = &self.outbox.bytes[self.outbox.sent..];
         if waiting.is_empty() {
-            self.write_deadline = None;
+            self.slow_reader = None;
             return;
         }
         let sent = self.transport.send(waiting, &[]);
@@ -214,16 +216,26 @@ impl Connection {
         if self.outbox.unsent() == 0 {
             self.outbox.bytes.clear();
             self.outbox.sent = 0;
-            self.write_deadline = None;
+            self.slow_reader = None;
         } else {
             if self.outbox.sent > HIGH_WATER_BYTES {
                 self.outbox.bytes.drain(..self.outbox.sent);
                 self.outbox.sent = 0;
             }
-            if sent > 0 || self.write_deadline.is_none() {
-                self.write_deadline = Some(now + settings.write_timeout);
-            }
+            let transport = &self.transport;
+            self.slow_reader
+                .get_or_insert_with(|| SlowReader::new(now, limits, transport.queued()))
+                .count(sent);
         }
+    }
+
+    /// Whether the peer has taken too little for too long; else it gets another window.
+    pub fn is_too_slow_a_reader(&mut self, now: Instant, limits: &Limits) -> bool {
+        let Some(reader) = self.slow_reader.filter(|reader| reader.until() <= now) else {
+            return false;
+        };
+        self.slow_reader = reader.renew(now, limits, self.transport.queued());
+        self.slow_reader.is_none()
     }
 
     /// Lets go of buffers that an idle connection does not need.
@@ -250,6 +262,7 @@ impl Connection {
             Closing::Lingering { until, .. } => Some(until),
             _ => None,
         };
-        [self.protocol.poll_timeout(), self.write_deadline, lingering].into_iter().flatten().min()
+        let reading = self.slow_reader.map(|reader| reader.until());
+        [self.protocol.poll_timeout(), reading, lingering].into_iter().flatten().min()
     }
 }

@@ -30,14 +30,53 @@ pub struct Engine {
     worker: ThreadBound<Rc<Worker>>,
 }
 
+/// The options that bound what peers may do, as `Config` has them.
+#[derive(Clone, Copy, FromPyObject)]
+struct LimitOptions {
+    limit_concurrency: Option<usize>,
+    limit_request_line: usize,
+    limit_request_headers: usize,
+    request_header_bytes_max: usize,
+    limit_request_body: Option<u64>,
+    min_request_body_rate: f64,
+    min_response_rate: f64,
+    timeout_request_header: f64,
+    timeout_request_body: f64,
+    timeout_keep_alive: f64,
+    timeout_write: f64,
+}
+
+impl LimitOptions {
+    fn settings(self) -> PyResult<Settings> {
+        let limits = Limits {
+            request_line_bytes_max: self.limit_request_line,
+            header_bytes_max: self.request_header_bytes_max,
+            headers_max: self.limit_request_headers,
+            body_bytes_max: self.limit_request_body.unwrap_or(u64::MAX),
+            request_header_timeout: duration(
+                "timeout_request_header",
+                self.timeout_request_header,
+            )?,
+            request_body_timeout: duration("timeout_request_body", self.timeout_request_body)?,
+            request_body_window_bytes_min: window_bytes(
+                self.min_request_body_rate,
+                self.timeout_request_body,
+            ),
+            keep_alive_timeout: duration("timeout_keep_alive", self.timeout_keep_alive)?,
+            write_timeout: duration("timeout_write", self.timeout_write)?,
+            write_window_bytes_min: window_bytes(self.min_response_rate, self.timeout_write),
+            ..Limits::default()
+        };
+        Ok(Settings { limits, concurrency_max: self.limit_concurrency })
+    }
+}
+
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        app, event_loop, *, state, root_path, default_headers, date_header, limit_concurrency,
-        limit_request_headers, limit_request_header_bytes, timeout_request_header_s,
-        timeout_request_body_s, timeout_keep_alive_s, timeout_write_s, log, log_exception,
-        access_log, trust_proxy
+        app, event_loop, *, state, root_path, default_headers, date_header, limits, log,
+        log_exception, access_log, trust_proxy
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -47,32 +86,14 @@ impl Engine {
         root_path: &str,
         default_headers: &Bound<'_, PyAny>,
         date_header: bool,
-        limit_concurrency: Option<usize>,
-        limit_request_headers: usize,
-        limit_request_header_bytes: usize,
-        timeout_request_header_s: f64,
-        timeout_request_body_s: f64,
-        timeout_keep_alive_s: f64,
-        timeout_write_s: f64,
+        limits: LimitOptions,
         log: &Bound<'_, PyAny>,
         log_exception: &Bound<'_, PyAny>,
         access_log: Option<&Bound<'_, PyAny>>,
         trust_proxy: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = app.py();
-        let limits = Limits {
-            header_bytes_max: limit_request_header_bytes,
-            headers_max: limit_request_headers,
-            request_header_timeout: duration("timeout_request_header_s", timeout_request_header_s)?,
-            request_body_timeout: duration("timeout_request_body_s", timeout_request_body_s)?,
-            keep_alive_timeout: duration("timeout_keep_alive_s", timeout_keep_alive_s)?,
-            ..Limits::default()
-        };
-        let settings = Settings {
-            limits,
-            concurrency_max: limit_concurrency,
-            write_timeout: duration("timeout_write_s", timeout_write_s)?,
-        };
+        let settings = limits.settings()?;
         let raised = |raised: Raised| raised.into_error(py);
         let scopes = ScopeMaker::new(root_path, Object::from_bound(state)).map_err(raised)?;
         let messages = MessageMaker::new(scopes.empty_bytes()).map_err(raised)?;
@@ -127,6 +148,11 @@ impl Engine {
 
     fn drain(&self) -> PyResult<()> {
         self.worker()?.drain();
+        Ok(())
+    }
+
+    fn announce_end(&self) -> PyResult<()> {
+        self.worker()?.announce_end();
         Ok(())
     }
 
@@ -215,6 +241,12 @@ fn access_log(log: &Bound<'_, PyAny>) -> PyResult<AccessLog> {
 fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| PyValueError::new_err(format!("{name} must not be negative, not `{seconds}`")))
+}
+
+/// What must move within a window, at least something.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
+fn window_bytes(bytes_per_s: f64, window_s: f64) -> u64 {
+    ((bytes_per_s * window_s) as u64).max(1)
 }
 
 /// The operator's header lines; what would not be valid on the wire is refused here, once.

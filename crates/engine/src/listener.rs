@@ -7,6 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, sockopt};
 
+#[cfg(target_os = "linux")]
+use crate::ffi::fd;
+#[cfg(target_os = "linux")]
+use crate::settings::KERNEL_UNSENT_BYTES_MAX;
+
 /// An address as ASGI shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -54,8 +59,10 @@ impl Listener {
         // An urgent byte is a byte like any other to HTTP.
         sockopt::set_socket_oobinline(&socket, true)?;
         if matches!(address, Address::Inet(_)) {
-            // Linux hands it down to the connections; others get it again in `accept`.
+            // Linux hands both down to the connections; others get the first again in `accept`.
             sockopt::set_tcp_nodelay(&socket, true)?;
+            #[cfg(target_os = "linux")]
+            fd::set_unsent_bytes_max(&socket, KERNEL_UNSENT_BYTES_MAX)?;
         }
         Ok(Self { socket, address, readable: true, is_resting: false })
     }

@@ -10,8 +10,6 @@ pub struct Settings {
     pub limits: Limits,
     /// At so many connections or running requests, the next request is answered with 503.
     pub concurrency_max: Option<usize>,
-    /// How long a peer may take none of what is to be sent.
-    pub write_timeout: Duration,
 }
 
 /// The bytes read at once; also what a request body's inbox holds before reading pauses, since a
@@ -23,6 +21,11 @@ pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 
 /// ...until no more than this is left.
 pub const LOW_WATER_BYTES: usize = 16 * 1024;
+
+/// The kernel keeps no more than about this for a peer that does not take it, beside what the peer
+/// has room for. Its own bound is megabytes: memory that slow readers would get for nothing, and
+/// which would hide from the write timeout that they are slow.
+pub const KERNEL_UNSENT_BYTES_MAX: u32 = 256 * 1024;
 
 /// Pipelined bytes kept for later while a response is under way.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;

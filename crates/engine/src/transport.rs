@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
+use crate::ffi::fd;
 use crate::poll::Poller;
 
 /// How a read ended.
@@ -156,6 +157,11 @@ impl Transport {
             }
         }
         sent
+    }
+
+    /// What the kernel has taken and the peer has not.
+    pub fn queued(&self) -> u64 {
+        fd::queued_bytes(&self.socket)
     }
 
     /// The kernel can take more.

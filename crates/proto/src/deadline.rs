@@ -1,4 +1,5 @@
-//! When a slow peer is given up: one clock per connection, which single bytes do not reset.
+//! When a slow peer is given up: a clock for what it sends and one for what it takes, neither of
+//! which single bytes reset.
 
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,42 @@ impl Deadline {
         if let Self::RequestBody { received, .. } = self {
             *received = received.saturating_add(bytes as u64);
         }
+    }
+}
+
+/// A peer that lags behind what is sent to it: within each window it must take enough. What the
+/// kernel holds for it is not taken yet, however readily the kernel took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowReader {
+    until: Instant,
+    /// What the kernel held when the window began, and what it was given since.
+    owed: u64,
+}
+
+impl SlowReader {
+    /// The first window: the kernel takes no more, and holds `queued` bytes.
+    #[must_use]
+    pub fn new(now: Instant, limits: &Limits, queued: u64) -> Self {
+        Self { until: after(now, limits.write_timeout), owed: queued }
+    }
+
+    /// The end of the window.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The kernel has been given more.
+    pub fn count(&mut self, bytes: usize) {
+        self.owed = self.owed.saturating_add(bytes as u64);
+    }
+
+    /// The window is over and the kernel holds `queued` bytes: the next window, `None` when the
+    /// peer has used up its time.
+    #[must_use]
+    pub fn renew(&self, now: Instant, limits: &Limits, queued: u64) -> Option<Self> {
+        let taken = self.owed.saturating_sub(queued);
+        (taken >= limits.write_window_bytes_min).then(|| Self::new(now, limits, queued))
     }
 }
 

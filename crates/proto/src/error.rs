@@ -12,6 +12,9 @@ pub struct Reject {
 }
 
 impl Reject {
+    /// A body that is longer than this server takes (RFC 9110, 15.5.14).
+    pub const CONTENT_TOO_LARGE: Self = Self::with_status(413, "request body too long");
+
     /// Malformed syntax or framing that could be read in two ways.
     #[must_use]
     pub const fn bad_request(reason: &'static str) -> Self {

@@ -20,6 +20,8 @@ pub struct Limits {
     pub chunk_extension_bytes_max: usize,
     /// Longest trailer section, measured as the header block is. Trailers are checked and dropped.
     pub trailer_bytes_max: usize,
+    /// Longest request body, without its chunk framing. Applications know best: there is none.
+    pub body_bytes_max: u64,
     /// The rest of a request body that is read and dropped to keep a connection alive after the
     /// application answered without reading it. More than this costs less as a new connection.
     pub drain_bytes_max: u64,
@@ -31,6 +33,10 @@ pub struct Limits {
     pub request_body_window_bytes_min: u64,
     /// From the end of a response to the first byte of the next head.
     pub keep_alive_timeout: Duration,
+    /// The window in which the peer must take enough of what is to be sent.
+    pub write_timeout: Duration,
+    /// Bytes that it must take within one such window.
+    pub write_window_bytes_min: u64,
 }
 
 impl Limits {
@@ -50,11 +56,14 @@ impl Default for Limits {
             chunk_line_bytes_max: 4 * 1024,
             chunk_extension_bytes_max: 16 * 1024,
             trailer_bytes_max: 16 * 1024,
+            body_bytes_max: u64::MAX,
             drain_bytes_max: 64 * 1024,
             request_header_timeout: Duration::from_secs(10),
             request_body_timeout: Duration::from_secs(30),
             request_body_window_bytes_min: 1024,
             keep_alive_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(60),
+            write_window_bytes_min: 14 * 1024,
         }
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use pronghorn_proto::deadline::{Deadline, Expired};
+use pronghorn_proto::deadline::{Deadline, Expired, SlowReader};
 use pronghorn_proto::http1::Next;
 use pronghorn_proto::limits::Limits;
 use support::{Driver, post};
@@ -289,4 +289,41 @@ fn only_a_body_counts_bytes() {
     deadline.excuse();
     deadline.count(1);
     assert_eq!(deadline, Deadline::RequestBody { until, received: u64::MAX });
+}
+
+// --- Slow readers ------------------------------------------------------------------------------
+
+#[test]
+fn slow_reader_gets_another_window_for_taking_enough() {
+    let limits = Limits {
+        write_timeout: Duration::from_secs(60),
+        write_window_bytes_min: 1000,
+        ..Limits::default()
+    };
+    let now = Instant::now();
+    let later = now + Duration::from_secs(60);
+    // What the kernel held, what it was given, what it holds at the end, and whether that will do.
+    let cases = [
+        (0, 0, 0, false),
+        (5000, 0, 5000, false),
+        (5000, 0, 4001, false),
+        (5000, 0, 4000, true),
+        // The kernel took more for it, but the peer did not.
+        (5000, 4000, 9000, false),
+        (5000, 4000, 8000, true),
+        (0, 1000, 0, true),
+        // Where the kernel does not tell, what it took counts.
+        (0, 999, 0, false),
+        (10, 0, u64::MAX, false),
+    ];
+    for (queued_before, given, queued_after, is_enough) in cases {
+        let mut reader = SlowReader::new(now, &limits, queued_before);
+        assert_eq!(reader.until(), later);
+        reader.count(given);
+        let renewed = reader.renew(later, &limits, queued_after);
+        assert_eq!(renewed.is_some(), is_enough, "{queued_before} {given} {queued_after}");
+        if let Some(renewed) = renewed {
+            assert_eq!(renewed, SlowReader::new(later, &limits, queued_after));
+        }
+    }
 }

@@ -176,3 +176,32 @@ fn trailer_section_has_a_longest_length() {
         );
     }
 }
+
+// --- Bodies as a whole -------------------------------------------------------------------------
+
+fn with_body(length: u64, body: &[u8]) -> Vec<u8> {
+    [&post(&[format!("Content-Length: {length}").as_bytes()])[..], body].concat()
+}
+
+#[test]
+fn body_has_a_longest_length() {
+    let limits = Limits { body_bytes_max: 10, ..Limits::default() };
+    accepted_within(&limits, &with_body(10, b"0123456789"));
+    assert_refused_within(&limits, &with_body(11, b"0123456789x"), 413);
+    assert_refused_within(&limits, &with_body(u64::MAX >> 1, b""), 413);
+    accepted_within(&limits, &chunked(b"a\r\n0123456789\r\n0\r\n\r\n"));
+    accepted_within(&limits, &chunked(b"5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n"));
+    // As soon as a chunk announces too much.
+    assert_refused_within(&limits, &chunked(b"b\r\n"), 413);
+    assert_refused_within(&limits, &chunked(b"5\r\n01234\r\n6\r\n"), 413);
+    assert_refused_within(&limits, &chunked(b"5\r\n01234\r\nfffffffffffffff\r\n"), 413);
+}
+
+#[test]
+fn body_limit_of_zero_takes_requests_without_a_body() {
+    let limits = Limits { body_bytes_max: 0, ..Limits::default() };
+    accepted_within(&limits, &get(b"Host: a\r\n"));
+    accepted_within(&limits, &with_body(0, b""));
+    accepted_within(&limits, &chunked(b"0\r\n\r\n"));
+    assert_refused_within(&limits, &with_body(1, b"x"), 413);
+}

@@ -346,7 +346,7 @@ impl Worker {
         match self.application.tasks.spawn(exchange.object()) {
             Ok(task) if exchange.has_ended() => drop(task),
             Ok(task) => {
-                let request = Request { _exchange: exchange.clone(), task };
+                let request = Request { exchange: exchange.clone(), task };
                 let key = self.tables.borrow_mut().requests.insert(request);
                 exchange.set_key(key);
             }

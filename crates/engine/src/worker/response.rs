@@ -27,7 +27,7 @@ impl Streams for Worker {
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
         if connection.is_above_high_water() {
-            connection.flush(Instant::now(), &self.settings);
+            connection.flush(Instant::now(), &self.settings.limits);
         }
         Ok(if connection.is_above_high_water() { Flow::Congested } else { Flow::Free })
     }
@@ -47,7 +47,7 @@ impl Streams for Worker {
             let (protocol, mut sink) = connection.writing();
             let owed = protocol.wants_body(id.number, &mut sink);
             if owed {
-                connection.flush(now, &self.settings);
+                connection.flush(now, &self.settings.limits);
             }
             connection.protocol.expects_body(id.number) && connection.transport.is_readable()
         };
@@ -121,7 +121,7 @@ impl Worker {
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
             let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
             if is_due && !waits {
-                connection.flush(now, &self.settings);
+                connection.flush(now, &self.settings.limits);
             }
             let senders = connection.senders_with_room();
             tables.request_count += u64::from(ended.is_some());
@@ -145,7 +145,7 @@ impl Worker {
         for id in gathered.into_iter().flatten() {
             if let Some(connection) = self.tables.borrow_mut().connection(id) {
                 connection.is_gathered = false;
-                connection.flush(now, &self.settings);
+                connection.flush(now, &self.settings.limits);
             }
             self.rest(id, now);
         }
@@ -250,6 +250,18 @@ impl Worker {
                 }
             }
             self.list(id);
+        }
+    }
+
+    /// Tells every application that waits for its client to leave that it has: there is little time
+    /// left. What it sends still goes out.
+    pub fn announce_end(&self) {
+        let exchanges: Vec<_> = {
+            let tables = self.tables.borrow();
+            tables.requests.iter().map(|(_, request)| request.exchange.clone()).collect()
+        };
+        for exchange in exchanges {
+            exchange.leave();
         }
     }
 

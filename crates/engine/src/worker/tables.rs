@@ -37,7 +37,7 @@ pub enum Target {
 /// A request whose application has suspended.
 pub struct Request {
     /// Keeps it alive: asyncio itself only knows its tasks weakly.
-    pub _exchange: Ref<Exchange>,
+    pub exchange: Ref<Exchange>,
     pub task: Object,
 }
 

@@ -68,8 +68,12 @@ impl Worker {
         let Some(connection) = tables.connection(id) else { return Expired::NotYet };
         let lingers_too_long =
             matches!(connection.closing, Closing::Lingering { until, .. } if until <= now);
-        let takes_nothing = connection.write_deadline.is_some_and(|until| until <= now);
-        if lingers_too_long || takes_nothing {
+        if lingers_too_long {
+            connection.transport.broken = true;
+        }
+        if connection.is_too_slow_a_reader(now, &self.settings.limits) {
+            // The kernel would go on for it with what it holds.
+            connection.transport.reset_on_close();
             connection.transport.broken = true;
         }
         let waiting = connection.is_waiting_for_application();

@@ -10,7 +10,15 @@ use crate::limits::Limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyReader {
     Length { remaining: u64 },
-    Chunked { state: Chunk, extension_bytes: usize },
+    Chunked { state: Chunk, received: Received },
+}
+
+/// What a chunked body has had so far of what is bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    extension_bytes: usize,
+    /// Those announced and still to come included.
+    data_bytes: u64,
 }
 
 /// What comes next in a chunked body. `scanned` bytes of an incomplete line have been looked at.
@@ -29,7 +37,8 @@ impl BodyReader {
             Framing::None => None,
             Framing::Length(remaining) => Some(Self::Length { remaining }),
             Framing::Chunked => {
-                Some(Self::Chunked { state: Chunk::Size { scanned: 0 }, extension_bytes: 0 })
+                let state = Chunk::Size { scanned: 0 };
+                Some(Self::Chunked { state, received: Received::default() })
             }
         }
     }
@@ -52,9 +61,7 @@ impl BodyReader {
         match self {
             Self::Length { remaining: 0 } => Ok(Some(Inbound::End)),
             Self::Length { remaining } => Ok(data(remaining, input)),
-            Self::Chunked { state, extension_bytes } => {
-                chunked(state, extension_bytes, input, limits)
-            }
+            Self::Chunked { state, received } => chunked(state, received, input, limits),
         }
     }
 }
@@ -67,7 +74,7 @@ fn data<'i>(remaining: &mut u64, input: &mut Input<'i>) -> Option<Inbound<'i>> {
 
 fn chunked<'i>(
     state: &mut Chunk,
-    extension_bytes: &mut usize,
+    received: &mut Received,
     input: &mut Input<'i>,
     limits: &Limits,
 ) -> Result<Option<Inbound<'i>>, Reject> {
@@ -79,9 +86,13 @@ fn chunked<'i>(
                 let section = Section::new(input.rest(), bytes_max, too_long);
                 let Some(line) = section.line(0, scanned)? else { return Ok(None) };
                 let (size, extension) = chunk_line(line).map_err(|reject| fault(line, reject))?;
-                *extension_bytes += extension.len();
-                if *extension_bytes > limits.chunk_extension_bytes_max {
+                received.extension_bytes += extension.len();
+                if received.extension_bytes > limits.chunk_extension_bytes_max {
                     return Err(Reject::bad_request("chunk extensions too long"));
+                }
+                received.data_bytes = received.data_bytes.saturating_add(size);
+                if received.data_bytes > limits.body_bytes_max {
+                    return Err(Reject::CONTENT_TOO_LARGE);
                 }
                 input.take(line.len() + CRLF_BYTES);
                 *state = match size {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::deadline::{Deadline, Expired};
 use crate::error::{ApplicationError, Reject};
 use crate::event::{Inbound, Input, Outbound, Transmit};
-use crate::head::{Method, RequestHead, Version};
+use crate::head::{Framing, Method, RequestHead, Version};
 use crate::http1::body::BodyReader;
 use crate::http1::request::HeadReader;
 use crate::http1::response::{self, BodyWriter, Declared};
@@ -153,6 +153,9 @@ impl Connection {
         };
         self.version = head.version;
         self.head_request = head.method == Method::Head;
+        if matches!(head.framing, Framing::Length(length) if length > limits.body_bytes_max) {
+            return Err(Reject::CONTENT_TOO_LARGE);
+        }
         self.demand = if head.expects_continue { Demand::Continue } else { Demand::Nobody };
         if !head.persistent {
             self.persistence = Persistence::EndedByPeer;
