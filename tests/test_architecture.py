@@ -20,6 +20,8 @@ def python_modules() -> dict[str, Path]:
             ".__init__"
         ): path
         for path in PACKAGE.rglob("*.py")
+        # A package of its own, found as `uvicorn`.
+        if "import_path" not in path.parts
     }
 
 

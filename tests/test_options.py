@@ -14,6 +14,7 @@ from pronghorn.errors import ConfigurationError
 from pronghorn.logging import LOGGING_CONFIG
 from pronghorn.options import Option
 from pronghorn.settings import OPTIONS
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 UVICORN_OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -142,6 +143,8 @@ def test_option_has_help_flag_and_environment_variables(row: Option) -> None:
         ("lifespan", "maybe"),
         ("interface", "cgi"),
         ("http", "h3"),
+        ("http", "mine:Protocol"),
+        ("http", type("Mine", (H11Protocol,), {})),
         ("ws", "socket.io"),
         ("log_level", "loud"),
         ("access_log", "no"),
@@ -212,6 +215,8 @@ def test_password_is_not_shown() -> None:
         ("workers", 1, 1),
         ("host", None, None),
         ("http", "httptools", "httptools"),
+        ("http", "uvicorn.protocols.http.h11_impl:H11Protocol", "h11"),
+        ("http", H11Protocol, "h11"),
         ("log_level", "INFO", "INFO"),
         ("log_level", 17, 17),
         ("headers", [["x-a", "b"]], [["x-a", "b"]]),

@@ -149,14 +149,14 @@ def _parameter(row: Option, flag: str) -> TableOption:
         type=None if is_boolean else _value_type(row),
         default=row.default,
         show_default=not is_boolean and row.default not in (None, ""),
-        metavar=row.metavar,
+        metavar=row.metavar or (f"[{'|'.join(row.choices)}]" if row.choices else None),
         envvar=row.environment_variables,
         help=row.about,
     )
 
 
 def _value_type(row: Option) -> click.ParamType[Any]:
-    if row.choices:
+    if row.choices and not row.convert:
         return click.Choice(row.choices, case_sensitive=False)
     types: dict[str, click.ParamType[Any]] = {
         "integer": click.INT,

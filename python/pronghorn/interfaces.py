@@ -41,7 +41,7 @@ def detect_interface(app: Any) -> Literal["asgi2", "asgi3"]:
 def adapt(app: Any, interface: str) -> ASGI3Application:
     """`app` as an ASGI 3 application. `interface` is asgi3, asgi2 or wsgi."""
     if interface == "wsgi":
-        return _wsgi_middleware(app)
+        return wsgi_middleware(app)
     if interface == "asgi2":
         return ASGI2Middleware(app)
     return cast(ASGI3Application, app)
@@ -61,13 +61,14 @@ class ASGI2Middleware:
         await self.app(scope)(receive, send)
 
 
-def _wsgi_middleware(app: Any) -> ASGI3Application:
+def wsgi_middleware(app: Any, workers: int = 10) -> ASGI3Application:
+    """Serves a WSGI application, on so many threads at a time."""
     a2wsgi = optional_module(
         "a2wsgi",
         option="interface",
         remedy="`wsgi` needs the `a2wsgi` package; install `pronghorn[wsgi]`.",
     )
-    return cast(ASGI3Application, a2wsgi.WSGIMiddleware(app))
+    return cast(ASGI3Application, a2wsgi.WSGIMiddleware(app, workers=workers))
 
 
 def _is_coroutine_callable(app: Any) -> bool:

@@ -60,6 +60,10 @@ LOGGING_CONFIG: dict[str, Any] = {
     },
 }
 
+# The same under the names that programs for Uvicorn look for, such as those that change a level.
+for _name, _logger in list(LOGGING_CONFIG["loggers"].items()):
+    LOGGING_CONFIG["loggers"]["uvicorn" + _name.removeprefix("pronghorn")] = _logger
+
 COLOURS = {
     "red": 31,
     "green": 32,

@@ -59,6 +59,8 @@ class Option:
     metavar: str | None
     minimum: float | None
     maximum: float | None
+    convert: Callable[[Any], Any] | None
+    """Turns other spellings of a value into the one that is checked."""
     check: Check | None
     """Returns what is wrong with a value of the right type, or None."""
     feature: str | None
@@ -75,7 +77,7 @@ class Option:
         """The value to use for `value`; raises `ConfigurationError` when there is none."""
         if value is None and self.optional:
             return None
-        value = self._converted(value)
+        value = self._converted(self.convert(value) if self.convert else value)
         self._check_bounds(value)
         complaint = self.check(value) if self.check else None
         if complaint:
@@ -197,6 +199,7 @@ def _row(field: "dataclasses.Field[Any]") -> Option:
         metavar=details.pop("metavar", None),
         minimum=details.pop("minimum", None),
         maximum=details.pop("maximum", None),
+        convert=details.pop("convert", None),
         check=details.pop("check", None),
         feature=details.pop("feature", None),
         ready=details.pop("ready", (default,)),

@@ -16,14 +16,19 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 from pronghorn.addresses import parse_address
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from pronghorn.options import option, options_of
+from pronghorn.protocol_names import (
+    HTTP_PROTOCOLS,
+    WS_PROTOCOLS,
+    HTTPName,
+    WebSocketName,
+    implementation_name,
+)
 from pronghorn.types import Application
 
 if TYPE_CHECKING:
     import ssl
     from configparser import RawConfigParser
 
-HTTPName: TypeAlias = Literal["auto", "h11", "httptools", "zttp"]
-WebSocketName: TypeAlias = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
 LifespanName: TypeAlias = Literal["auto", "on", "off"]
 InterfaceName: TypeAlias = Literal["auto", "asgi3", "asgi2", "wsgi"]
 FilePath: TypeAlias = str | os.PathLike[str]
@@ -100,18 +105,24 @@ class Settings:
         group=APPLICATION,
         metavar="[auto|asyncio|uvloop|zuvloop|none|MODULE:FACTORY]",
     )
-    http: HTTPName = option(
+    http: HTTPName | type[Any] | str = option(
         "auto",
         "HTTP protocol implementation. Every name stands for the one engine.",
         group=PROTOCOLS,
+        kind="choice",
+        choices=tuple(HTTP_PROTOCOLS),
+        convert=implementation_name,
     )
     http2: bool = option(
         False, "Enable HTTP/2 support.", group=PROTOCOLS, kind="flag", feature="HTTP/2"
     )
-    ws: WebSocketName = option(
+    ws: WebSocketName | type[Any] | str = option(
         "auto",
         "WebSocket protocol implementation. Every name but none stands for the one engine.",
         group=PROTOCOLS,
+        kind="choice",
+        choices=tuple(WS_PROTOCOLS),
+        convert=implementation_name,
         feature="WebSocket",
         ready=("auto", "none"),
     )

@@ -1,0 +1,5 @@
+"""`--lifespan off`."""
+
+from pronghorn.lifespan import LifespanOff
+
+__all__ = ["LifespanOff"]

@@ -1,0 +1,5 @@
+"""ASGI 2 applications."""
+
+from pronghorn.interfaces import ASGI2Middleware
+
+__all__ = ["ASGI2Middleware"]

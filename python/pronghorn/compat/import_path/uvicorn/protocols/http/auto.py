@@ -1,0 +1,7 @@
+"""`--http auto`."""
+
+from .. import EngineName
+
+
+class AutoHTTPProtocol(EngineName):
+    """The engine."""

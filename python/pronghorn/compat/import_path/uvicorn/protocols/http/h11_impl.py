@@ -1,0 +1,7 @@
+"""`--http h11`."""
+
+from .. import EngineName
+
+
+class H11Protocol(EngineName):
+    """The engine."""

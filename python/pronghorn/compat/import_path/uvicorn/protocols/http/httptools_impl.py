@@ -1,0 +1,7 @@
+"""`--http httptools`."""
+
+from .. import EngineName
+
+
+class HttpToolsProtocol(EngineName):
+    """The engine."""

@@ -1,0 +1,7 @@
+"""`--http zttp`."""
+
+from .. import EngineName
+
+
+class ZttpProtocol(EngineName):
+    """The engine."""

@@ -1,0 +1,7 @@
+"""`--ws auto`."""
+
+from .. import EngineName
+
+
+class AutoWebSocketsProtocol(EngineName):
+    """The engine."""

@@ -1,0 +1,7 @@
+"""`--ws websockets`."""
+
+from .. import EngineName
+
+
+class WebSocketProtocol(EngineName):
+    """The engine."""

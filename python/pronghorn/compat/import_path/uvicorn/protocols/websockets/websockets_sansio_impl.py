@@ -1,0 +1,7 @@
+"""`--ws websockets-sansio`."""
+
+from .. import EngineName
+
+
+class WebSocketsSansIOProtocol(EngineName):
+    """The engine."""

@@ -1,0 +1,7 @@
+"""`--ws wsproto`."""
+
+from .. import EngineName
+
+
+class WSProtocol(EngineName):
+    """The engine."""

@@ -1,0 +1,310 @@
+"""`pronghorn.compat`: programs written for Uvicorn, unchanged, on Pronghorn; and gunicorn's worker.
+
+Uvicorn itself is installed beside it, so that a program that ran on the wrong server would show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.server import Lines
+from support.wire import Response, Wire
+
+WAIT_S_MAX = 20.0
+
+APP = """
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/")
+async def hello():
+    return {"message": "hello"}
+"""
+
+SCRIPT = """
+import sys
+import uvicorn
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": uvicorn.__file__.encode()})
+
+if __name__ == "__main__":
+    uvicorn.run("script:app", port=int(sys.argv[1]))
+"""
+
+OBJECTS = """
+import asyncio, logging, sys
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+LOGGING_CONFIG["formatters"]["access"]["fmt"] = "MINE %(request_line)s"
+LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"objects"})
+
+class Server(uvicorn.Server):
+    def install_signal_handlers(self):
+        raise AssertionError("nobody calls it")
+
+config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), lifespan="off", http="h11")
+server = Server(config=config)
+asyncio.run(server.serve())
+"""
+
+SPAWNS = """
+import multiprocessing, subprocess, sys
+import uvicorn
+
+def report():
+    print("child", uvicorn.__file__, flush=True)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=report)
+    child.start()
+    child.join()
+    subprocess.run([sys.executable, "-c", "import uvicorn; print('other', uvicorn.__file__)"])
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(APP)
+    for name, text in (("script", SCRIPT), ("objects", OBJECTS), ("spawns", SPAWNS)):
+        (tmp_path / f"{name}.py").write_text(text)
+    return tmp_path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Program:
+    """A program that serves on a port it was told."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.process = process
+        self.port = port
+        self.stdout = Lines(process.stdout)
+        self.stderr = Lines(process.stderr)
+
+    def get(self, target: str = "/") -> Response:
+        until = time.monotonic() + WAIT_S_MAX
+        while True:
+            try:
+                with Wire(("127.0.0.1", self.port)) as wire:
+                    wire.send_request("GET", target)
+                    return wire.response()
+            except ConnectionError:
+                assert self.process.poll() is None, self.stderr.text()
+                assert time.monotonic() < until, self.stderr.text()
+                time.sleep(0.02)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(WAIT_S_MAX)
+        self.stdout.end()
+        self.stderr.end()
+        return code
+
+
+@contextlib.contextmanager
+def running(directory: Path, *arguments: str, port: int) -> Iterator[Program]:
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    program = Program(process, port)
+    try:
+        yield program
+    finally:
+        process.kill()
+        process.wait()
+        program.stdout.end()
+        program.stderr.end()
+
+
+def is_ours(response: Response) -> bool:
+    return response.status == 200 and response.values(b"server") == [b"pronghorn"]
+
+
+def test_script_that_runs_uvicorn_runs_on_pronghorn(directory: Path) -> None:
+    port = free_port()
+    with running(directory, "-m", "pronghorn.compat", "script.py", str(port), port=port) as program:
+        response = program.get()
+        assert is_ours(response)
+        assert b"/pronghorn/compat/" in response.body
+        assert program.end() == 0
+        assert (
+            f"Pronghorn running on http://127.0.0.1:{port} (Press CTRL+C" in program.stderr.text()
+        )
+
+
+def test_script_that_uses_the_objects_runs_on_pronghorn(directory: Path) -> None:
+    port = free_port()
+    arguments = ("-m", "pronghorn.compat", "objects.py", str(port))
+    with running(directory, *arguments, port=port) as program:
+        assert is_ours(program.get("/x"))
+        program.stdout.wait_for(r"^MINE GET /x HTTP/1\.1$")
+        # The interrupt is raised again, as from Uvicorn.
+        assert program.end() == -signal.SIGINT
+        assert "INFO" not in program.stderr.text()
+
+
+@pytest.mark.parametrize("command", [("fastapi",), ("-m", "fastapi")], ids=["command", "module"])
+def test_fastapi_command_runs_on_pronghorn(directory: Path, command: tuple[str, ...]) -> None:
+    port = free_port()
+    arguments = ("-m", "pronghorn.compat", *command, "run", "main.py", "--port", str(port))
+    with running(directory, *arguments, port=port) as program:
+        response = program.get()
+        assert is_ours(response)
+        assert response.body == b'{"message":"hello"}'
+        program.end()
+        assert "Pronghorn running on http://0.0.0.0" in program.stderr.text()
+
+
+@pytest.mark.parametrize("command", [("uvicorn",), ("-m", "uvicorn")], ids=["command", "module"])
+def test_command_of_uvicorn_runs_on_pronghorn(directory: Path, command: tuple[str, ...]) -> None:
+    port = free_port()
+    arguments = ("-m", "pronghorn.compat", *command, "main:app", "--port", str(port))
+    with running(directory, *arguments, port=port) as program:
+        assert is_ours(program.get())
+
+
+def test_program_that_installs_it_itself_runs_on_pronghorn(directory: Path) -> None:
+    port = free_port()
+    text = f"import uvicorn, pronghorn.compat.uvicorn\n{SCRIPT}"
+    (directory / "script.py").write_text(text)
+    with running(directory, "script.py", str(port), port=port) as program:
+        assert is_ours(program.get())
+
+
+def test_child_processes_see_it_too(directory: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pronghorn.compat", "spawns.py"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["child", "other"]
+    assert all("/pronghorn/compat/" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "Usage: python -m pronghorn.compat"),
+        (("--nonsense",), "Usage: python -m pronghorn.compat"),
+        (("no-such-program",), "Error: `no-such-program` is no file and no command;"),
+        (("true",), "is no Python script; use `-m MODULE`."),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(arguments: tuple[str, ...], line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pronghorn.compat", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+IMPORTS = """
+uvicorn Config Server main run __version__
+uvicorn.main Config Server ServerState main run LOGGING_CONFIG LOG_LEVELS STARTUP_FAILURE
+uvicorn.config Config LOGGING_CONFIG LOG_LEVELS TRACE_LOG_LEVEL STARTUP_FAILURE HTTP_PROTOCOLS
+uvicorn.config WS_PROTOCOLS LIFESPAN LOOP_FACTORIES INTERFACES SSL_PROTOCOL_VERSION
+uvicorn.config HTTPProtocolType WSProtocolType LifespanType InterfaceType
+uvicorn.server Server ServerState HANDLED_SIGNALS
+uvicorn.logging DefaultFormatter AccessFormatter ColourizedFormatter TRACE_LOG_LEVEL
+uvicorn.importer import_from_string ImportFromStringError
+uvicorn.lifespan.on LifespanOn
+uvicorn.lifespan.off LifespanOff
+uvicorn.loops.auto auto_loop_factory
+uvicorn.loops.asyncio asyncio_loop_factory
+uvicorn.loops.uvloop uvloop_loop_factory
+uvicorn.middleware.proxy_headers ProxyHeadersMiddleware
+uvicorn.middleware.wsgi WSGIMiddleware
+uvicorn.middleware.asgi2 ASGI2Middleware
+uvicorn.middleware.message_logger MessageLoggerMiddleware
+uvicorn.protocols.utils ClientDisconnected get_remote_addr get_local_addr is_ssl
+uvicorn.protocols.utils get_client_addr get_path_with_query_string
+uvicorn.protocols.http.auto AutoHTTPProtocol
+uvicorn.protocols.http.h11_impl H11Protocol
+uvicorn.protocols.http.httptools_impl HttpToolsProtocol
+uvicorn.protocols.websockets.auto AutoWebSocketsProtocol
+uvicorn.protocols.websockets.websockets_impl WebSocketProtocol
+uvicorn.protocols.websockets.websockets_sansio_impl WebSocketsSansIOProtocol
+uvicorn._types ASGIApplication ASGI3Application Scope HTTPScope WWWScope ASGIReceiveCallable
+uvicorn.workers UvicornWorker UvicornH11Worker
+"""
+
+
+@pytest.mark.parametrize("install", ["", "import pronghorn.compat.uvicorn"], ids=["real", "ours"])
+def test_import_paths_are_those_of_uvicorn(install: str) -> None:
+    """The list is checked against Uvicorn itself, so that it holds what is really there."""
+    lines = [line.split() for line in IMPORTS.split("\n") if line]
+    program = "\n".join(
+        [
+            "import warnings; warnings.simplefilter('ignore')",
+            install,
+            *(f"from {module} import {', '.join(names)}" for module, *names in lines),
+            "import uvicorn; print('/pronghorn/compat/' in uvicorn.__file__)",
+            "print(get_client_addr({'client': ('::1', 5)}), callable(uvicorn.main))",
+            "config = Config('main:app', http=H11Protocol, ws='none')",
+            "print(config.http if isinstance(config.http, str) else 'h11')",
+            "print(auto_loop_factory(use_subprocess=True)().close())",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    is_ours, address, http, loop = done.stdout.splitlines()
+    assert is_ours == str(bool(install))
+    assert address == "::1:5 True"
+    assert (http, loop) == ("h11", "None")
+
+
+@pytest.mark.parametrize(
+    "worker",
+    ["pronghorn.workers.PronghornWorker", "uvicorn.workers.UvicornWorker"],
+    ids=["own", "compat"],
+)
+def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
+    port = free_port()
+    compat = ("-m", "pronghorn.compat") if worker.startswith("uvicorn") else ()
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
+    with running(
+        directory, *compat, *arguments, "-w", "2", "--access-logfile", "-", port=port
+    ) as program:
+        assert is_ours(program.get("/"))
+        program.stdout.wait_for(r'^127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200$')
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(WAIT_S_MAX) == 0
+        program.stderr.wait_for("Shutting down: Master")
