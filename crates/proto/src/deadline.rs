@@ -110,6 +110,6 @@ impl SlowReader {
 }
 
 /// A timeout may be longer than the clock can tell.
-fn after(now: Instant, timeout: Duration) -> Instant {
+pub(crate) fn after(now: Instant, timeout: Duration) -> Instant {
     now + timeout.min(TIMEOUT_MAX)
 }

@@ -28,6 +28,34 @@ impl Reject {
     }
 }
 
+/// A WebSocket that is failed: the code and the reason of the close frame (RFC 6455, 7.1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub code: u16,
+    /// At most 123 bytes.
+    pub reason: &'static str,
+}
+
+impl Failure {
+    /// Framing that RFC 6455 does not allow.
+    #[must_use]
+    pub const fn protocol_error(reason: &'static str) -> Self {
+        Self { code: 1002, reason }
+    }
+
+    /// A message whose content is not what its type says.
+    #[must_use]
+    pub const fn invalid_data(reason: &'static str) -> Self {
+        Self { code: 1007, reason }
+    }
+
+    /// A message above the limit.
+    #[must_use]
+    pub const fn too_big() -> Self {
+        Self { code: 1009, reason: "message too big" }
+    }
+}
+
 /// What an application did wrong with `send`. Uvicorn's texts, which people match on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplicationError {
@@ -49,6 +77,22 @@ pub enum ApplicationError {
     BodyTooLong,
     /// Fewer body bytes than declared.
     BodyTooShort,
+    /// A WebSocket's handshake comes first.
+    ExpectedAccept,
+    /// A WebSocket is open.
+    ExpectedMessage,
+    /// A WebSocket is being denied.
+    ExpectedDenialBody,
+    /// The application has closed the WebSocket.
+    AfterClose,
+    /// The peer has closed the WebSocket or has gone.
+    Disconnected,
+    /// Not a token (RFC 6455, 4.1).
+    InvalidSubprotocol,
+    /// Not one that may be sent (RFC 6455, 7.4).
+    InvalidCloseCode,
+    /// Longer than a control frame (RFC 6455, 5.5).
+    CloseReasonTooLong,
 }
 
 impl ApplicationError {
@@ -56,9 +100,15 @@ impl ApplicationError {
     #[must_use]
     pub fn text(&self, message_type: &str) -> String {
         match self {
-            Self::ExpectedStart | Self::ExpectedBody => {
+            Self::ExpectedStart | Self::ExpectedBody | Self::ExpectedMessage => {
                 format!("{self}, but got '{message_type}'.")
             }
+            Self::ExpectedAccept | Self::ExpectedDenialBody => {
+                format!("{self} but got '{message_type}'.")
+            }
+            Self::AfterClose => format!(
+                "Unexpected ASGI message '{message_type}', after sending 'websocket.close'."
+            ),
             Self::AfterComplete => format!(
                 "Unexpected ASGI message '{message_type}' sent, after response already completed."
             ),
@@ -79,6 +129,19 @@ impl fmt::Display for ApplicationError {
             Self::InvalidContentLength => "Invalid HTTP Content-Length.",
             Self::BodyTooLong => "Response content longer than Content-Length",
             Self::BodyTooShort => "Response content shorter than Content-Length",
+            Self::ExpectedAccept => {
+                "Expected ASGI message 'websocket.accept', 'websocket.close' or \
+                 'websocket.http.response.start'"
+            }
+            Self::ExpectedMessage => "Expected ASGI message 'websocket.send' or 'websocket.close'",
+            Self::ExpectedDenialBody => "Expected ASGI message 'websocket.http.response.body'",
+            Self::AfterClose => "Unexpected ASGI message, after sending 'websocket.close'",
+            Self::Disconnected => "The client has disconnected.",
+            Self::InvalidSubprotocol => "Invalid WebSocket subprotocol.",
+            Self::InvalidCloseCode => "Invalid WebSocket close code.",
+            Self::CloseReasonTooLong => {
+                "A WebSocket close reason must be at most 123 bytes of UTF-8."
+            }
         })
     }
 }

@@ -19,5 +19,7 @@ pub mod timers;
 pub mod head;
 /// HTTP/1.0 and HTTP/1.1.
 pub mod http1;
+/// WebSocket, above a stream that carries bytes.
+pub mod websocket;
 /// What an ASGI application may send and receive, in which order.
 pub mod asgi;

@@ -47,6 +47,30 @@ impl Limits {
     }
 }
 
+/// The bounds of one WebSocket. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct WebSocketLimits {
+    /// Longest message, after inflation.
+    pub message_bytes_max: usize,
+    /// How long after a pong the next ping is sent; `None` for never.
+    pub ping_interval: Option<Duration>,
+    /// How long a pong may take; `None` for as long as it likes.
+    pub ping_timeout: Option<Duration>,
+    /// How long the peer may take to answer a close frame. Ten seconds are Uvicorn's.
+    pub close_timeout: Duration,
+}
+
+impl Default for WebSocketLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 16 * 1024 * 1024,
+            ping_interval: Some(Duration::from_secs(20)),
+            ping_timeout: Some(Duration::from_secs(20)),
+            close_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -3,3 +3,4 @@
 //! Pure state: the engine turns dictionaries into calls of these machines and drives coroutines.
 
 pub mod http;
+pub mod websocket;

@@ -12,3 +12,4 @@ mod syntax;
 pub use date::DefaultHeaders;
 pub use response::{reason_phrase, write_field_line};
 pub use state::{Connection, Next};
+pub use syntax::{is_token, list_members, trim};

@@ -44,6 +44,7 @@ pub const TOKEN_LOWER: [u8; 256] = {
 };
 
 /// A non-empty token.
+#[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| TOKEN_LOWER[usize::from(byte)] != 0)
 }
@@ -83,6 +84,7 @@ fn equal(word: u64, byte: u8) -> u64 {
 }
 
 /// Strips optional white space from both ends.
+#[must_use]
 pub fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))
 }

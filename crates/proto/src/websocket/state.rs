@@ -1,0 +1,505 @@
+//! One WebSocket: what is being read, how far it is closed, when it is to be pinged, and all
+//! transitions (RFC 6455, 5 to 7).
+//!
+//! The caller feeds `receive` with the stream's bytes and takes one event at a time, which is how it
+//! holds a peer back that sends faster than the application takes.
+
+use std::time::{Duration, Instant};
+
+use crate::deadline::after;
+use crate::error::Failure;
+use crate::event::{Input, Transmit};
+use crate::limits::WebSocketLimits;
+use crate::websocket::deflate::{Agreement, Deflate};
+use crate::websocket::frame::{
+    CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX, Opcode, read_header, write_header,
+};
+use crate::websocket::mask::unmask;
+use crate::websocket::message::{
+    Assembly, INVALID_UTF8, MessageKind, Payload, Shared, whole_message,
+};
+
+/// What a close frame without a code counts as (7.1.5).
+const NO_CODE: u16 = 1005;
+
+/// Bytes of a close frame's code.
+const CODE_BYTES: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A close frame has been sent; the peer's may come until then.
+    Closing {
+        until: Instant,
+    },
+    Closed,
+}
+
+/// When the peer is to show that it is there.
+#[derive(Clone, Copy, Debug)]
+enum Keepalive {
+    Off,
+    Due {
+        at: Instant,
+    },
+    /// A ping is out, and its pong may take until then.
+    Pinged {
+        at: Instant,
+        until: Instant,
+    },
+}
+
+/// What a peer did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'s> {
+    /// A whole message.
+    Message { kind: MessageKind, payload: &'s [u8] },
+    /// It has closed the WebSocket, or it was failed: nothing comes any more.
+    Closed { code: u16, reason: &'s str },
+}
+
+/// What the passing of time led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    NotYet,
+    /// The peer did not answer a close frame: the stream ends.
+    Unanswered,
+    /// It did not answer a ping and has been sent a close frame.
+    Failed(Failure),
+}
+
+/// Why a close frame cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseError {
+    /// Not one of those that may stand in a frame (7.4).
+    InvalidCode,
+    /// More than 123 bytes.
+    ReasonTooLong,
+    /// It has been sent already.
+    Closed,
+}
+
+/// A piece of the input understood; its content is in `Shared`.
+enum Understood {
+    Message(MessageKind),
+    Closed(u16),
+}
+
+/// The state of one WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    state: State,
+    /// The frame under way.
+    payload: Option<Payload>,
+    /// The message under way.
+    message: Option<Box<Assembly>>,
+    deflate: Option<Box<Deflate>>,
+    keepalive: Keepalive,
+    round_trip: Duration,
+    /// Also what the last one says, so that its pong is known from others.
+    pings: u32,
+}
+
+impl WebSocket {
+    /// One whose opening handshake is complete.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        limits: &WebSocketLimits,
+        agreement: Option<&Agreement>,
+        shared: &mut Shared,
+    ) -> Self {
+        let mut socket = Self {
+            state: State::Open,
+            payload: None,
+            message: None,
+            deflate: agreement.map(|agreement| Deflate::new(agreement, &mut shared.pool).into()),
+            keepalive: Keepalive::Off,
+            round_trip: Duration::ZERO,
+            pings: 0,
+        };
+        socket.schedule_ping(now, limits);
+        socket
+    }
+
+    /// Messages may be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Nothing comes any more, and nothing may be sent.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Understands as much of `input` as makes one event, `None` when that takes more bytes; what was
+    /// not taken, which is a few bytes, then comes again with more behind it. Answers to pings and
+    /// to close frames go to `out`.
+    pub fn receive<'s>(
+        &mut self,
+        now: Instant,
+        limits: &WebSocketLimits,
+        input: &mut Input<'_>,
+        shared: &'s mut Shared,
+        out: &mut impl Transmit,
+    ) -> Option<Event<'s>> {
+        shared.begin();
+        let understood = match self.understand(now, limits, input, shared, out) {
+            Ok(understood) => understood?,
+            Err(failure) => {
+                self.fail(failure, out);
+                return Some(Event::Closed { code: failure.code, reason: failure.reason });
+            }
+        };
+        Some(match understood {
+            Understood::Message(kind) => Event::Message { kind, payload: &shared.whole },
+            Understood::Closed(code) => {
+                let reason = str::from_utf8(&shared.whole).unwrap_or_default();
+                Event::Closed { code, reason }
+            }
+        })
+    }
+
+    fn understand(
+        &mut self,
+        now: Instant,
+        limits: &WebSocketLimits,
+        input: &mut Input<'_>,
+        shared: &mut Shared,
+        out: &mut impl Transmit,
+    ) -> Result<Option<Understood>, Failure> {
+        loop {
+            if self.state == State::Closed {
+                input.take(usize::MAX);
+                return Ok(None);
+            }
+            if self.payload.is_some() {
+                let kind = self.receive_payload(limits, input, shared)?;
+                if kind.is_some() || self.payload.is_some() {
+                    return Ok(kind.map(Understood::Message));
+                }
+            }
+            let Some((header, length)) = read_header(input.rest(), self.deflate.is_some())? else {
+                return Ok(None);
+            };
+            let available = input.rest().len() - length;
+            if header.opcode.is_control() {
+                let payload_bytes = Payload::of(&header).count(CONTROL_BYTES_MAX);
+                if available < payload_bytes {
+                    return Ok(None);
+                }
+                input.take(length);
+                let mut payload = [0; CONTROL_BYTES_MAX];
+                let payload = unmask_control(&header, input.take(payload_bytes), &mut payload);
+                let closed = self.receive_control(now, limits, header.opcode, payload, shared, out);
+                if let Some(code) = closed? {
+                    return Ok(Some(Understood::Closed(code)));
+                }
+                continue;
+            }
+            input.take(length);
+            if let Some(kind) = self.begin_frame(&header, limits, input, shared)? {
+                return Ok(Some(Understood::Message(kind)));
+            }
+        }
+    }
+
+    /// A data frame begins. If it is a message and all there, that is all.
+    fn begin_frame(
+        &mut self,
+        header: &FrameHeader,
+        limits: &WebSocketLimits,
+        input: &mut Input<'_>,
+        shared: &mut Shared,
+    ) -> Result<Option<MessageKind>, Failure> {
+        let payload = Payload::of(header);
+        self.payload = Some(payload);
+        if self.state != State::Open {
+            return Ok(None);
+        }
+        let kind = match (header.opcode, &self.message) {
+            (Opcode::Text, None) => MessageKind::Text,
+            (Opcode::Binary, None) => MessageKind::Binary,
+            (Opcode::Continuation, Some(message)) => {
+                if message.exceeds(header.payload_bytes, limits.message_bytes_max) {
+                    return Err(Failure::too_big());
+                }
+                return Ok(None);
+            }
+            (Opcode::Continuation, None) => {
+                return Err(Failure::protocol_error("unexpected continuation frame"));
+            }
+            _ => return Err(Failure::protocol_error("expected a continuation frame")),
+        };
+        if !header.compressed {
+            if header.payload_bytes > limits.message_bytes_max as u64 {
+                return Err(Failure::too_big());
+            }
+            let count = payload.count(usize::MAX);
+            if header.fin && count <= input.rest().len() {
+                self.payload = None;
+                return whole_message(kind, input.take(count), payload, &mut shared.whole)
+                    .map(Some);
+            }
+        }
+        let deflate = self.deflate.as_ref().filter(|_| header.compressed);
+        let inflater = deflate.map(|deflate| deflate.inflater(&mut shared.pool));
+        self.message = Some(Box::new(Assembly::new(kind, inflater)));
+        Ok(None)
+    }
+
+    /// Goes on with the frame under way. `None` if its message needs more.
+    fn receive_payload(
+        &mut self,
+        limits: &WebSocketLimits,
+        input: &mut Input<'_>,
+        shared: &mut Shared,
+    ) -> Result<Option<MessageKind>, Failure> {
+        let Some(payload) = &mut self.payload else { return Ok(None) };
+        let piece = input.take(payload.count(usize::MAX));
+        let bytes_max = limits.message_bytes_max;
+        match &mut self.message {
+            Some(message) => {
+                let deflate = self.deflate.as_deref();
+                message.push(piece, payload, deflate, bytes_max, &mut shared.compressed)?;
+            }
+            // A message that comes after the application has closed.
+            None => payload.skip(piece),
+        }
+        if !payload.is_complete() {
+            return Ok(None);
+        }
+        let fin = payload.fin;
+        self.payload = None;
+        match self.message.take_if(|_| fin) {
+            None => Ok(None),
+            Some(message) => {
+                let deflate = self.deflate.as_deref_mut();
+                message.finish(deflate, bytes_max, &mut shared.pool, &mut shared.whole).map(Some)
+            }
+        }
+    }
+
+    /// Answers a control frame. A close frame gives its code, and its reason in `shared`.
+    fn receive_control(
+        &mut self,
+        now: Instant,
+        limits: &WebSocketLimits,
+        opcode: Opcode,
+        payload: &[u8],
+        shared: &mut Shared,
+        out: &mut impl Transmit,
+    ) -> Result<Option<u16>, Failure> {
+        match opcode {
+            Opcode::Ping => write_control(Opcode::Pong, payload, out),
+            Opcode::Pong => self.receive_pong(now, limits, payload),
+            _ => {
+                let (code, reason) = read_close(payload)?;
+                shared.whole.clear();
+                shared.whole.extend_from_slice(reason);
+                if self.is_open() {
+                    write_control(Opcode::Close, payload, out);
+                }
+                self.end();
+                return Ok(Some(code));
+            }
+        }
+        Ok(None)
+    }
+
+    fn receive_pong(&mut self, now: Instant, limits: &WebSocketLimits, payload: &[u8]) {
+        // Others are none that were asked for (5.5.3).
+        if let Keepalive::Pinged { at, .. } = self.keepalive
+            && payload == self.pings.to_be_bytes()
+        {
+            self.round_trip = now.saturating_duration_since(at);
+            self.schedule_ping(now, limits);
+        }
+    }
+
+    fn schedule_ping(&mut self, now: Instant, limits: &WebSocketLimits) {
+        self.keepalive = match limits.ping_interval {
+            // A pong's way counts towards the next interval, as Uvicorn has it.
+            Some(interval) if !interval.is_zero() => {
+                Keepalive::Due { at: after(now, interval.saturating_sub(self.round_trip)) }
+            }
+            _ => Keepalive::Off,
+        };
+    }
+
+    /// Sends a message; says whether it may.
+    pub fn send(
+        &mut self,
+        kind: MessageKind,
+        data: &[u8],
+        shared: &mut Shared,
+        out: &mut impl Transmit,
+    ) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        let opcode = match kind {
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
+        };
+        match &mut self.deflate {
+            // There is nothing to gain, and an empty message that is compressed is not empty.
+            Some(deflate) if !data.is_empty() => {
+                shared.begin();
+                deflate.compress(data, &mut shared.pool, &mut shared.compressed);
+                write_header(opcode, true, shared.compressed.len(), out.buffer());
+                out.payload(&shared.compressed);
+            }
+            _ => {
+                out.buffer().reserve(HEADER_BYTES_MAX);
+                write_header(opcode, false, data.len(), out.buffer());
+                out.payload(data);
+            }
+        }
+        true
+    }
+
+    /// Sends a close frame; what comes until the peer's is dropped.
+    ///
+    /// # Errors
+    /// It would be malformed, or there has been one.
+    pub fn close(
+        &mut self,
+        now: Instant,
+        limits: &WebSocketLimits,
+        code: u16,
+        reason: &str,
+        out: &mut impl Transmit,
+    ) -> Result<(), CloseError> {
+        if !is_code(code) {
+            return Err(CloseError::InvalidCode);
+        }
+        if reason.len() > CONTROL_BYTES_MAX - CODE_BYTES {
+            return Err(CloseError::ReasonTooLong);
+        }
+        if !self.is_open() {
+            return Err(CloseError::Closed);
+        }
+        write_close(code, reason, out);
+        self.end();
+        self.state = State::Closing { until: after(now, limits.close_timeout) };
+        Ok(())
+    }
+
+    /// Sends a close frame, unless there has been one, and drops what comes from then on (7.1.7).
+    fn fail(&mut self, failure: Failure, out: &mut impl Transmit) {
+        if self.is_open() {
+            write_close(failure.code, failure.reason, out);
+        }
+        self.end();
+    }
+
+    /// The stream has ended, or is of no use any more.
+    pub fn end(&mut self) {
+        self.state = State::Closed;
+        self.message = None;
+        self.deflate = None;
+        self.keepalive = Keepalive::Off;
+    }
+
+    /// When `handle_timeout` has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match (self.state, self.keepalive) {
+            (State::Closing { until }, _) => Some(until),
+            (_, Keepalive::Off) => None,
+            (_, Keepalive::Due { at } | Keepalive::Pinged { until: at, .. }) => Some(at),
+        }
+    }
+
+    /// The time has come: sends a ping, or gives the peer up. `waiting` tells that the application
+    /// lags, so that a pong may have come and not been read.
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        limits: &WebSocketLimits,
+        waiting: bool,
+        out: &mut impl Transmit,
+    ) -> Expired {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            return Expired::NotYet;
+        }
+        match self.keepalive {
+            _ if !self.is_open() => {
+                self.end();
+                Expired::Unanswered
+            }
+            Keepalive::Pinged { at, .. } if waiting => {
+                self.keepalive = Self::pinged(at, now, limits);
+                Expired::NotYet
+            }
+            Keepalive::Pinged { .. } => {
+                let failure = Failure { code: 1011, reason: "keepalive ping timeout" };
+                self.fail(failure, out);
+                Expired::Failed(failure)
+            }
+            _ => {
+                self.pings = self.pings.wrapping_add(1);
+                write_control(Opcode::Ping, &self.pings.to_be_bytes(), out);
+                self.keepalive = Self::pinged(now, now, limits);
+                Expired::NotYet
+            }
+        }
+    }
+
+    /// A ping went out `at`; from `now` on its pong has the whole time.
+    fn pinged(at: Instant, now: Instant, limits: &WebSocketLimits) -> Keepalive {
+        match (limits.ping_timeout, limits.ping_interval) {
+            (Some(timeout), _) => Keepalive::Pinged { at, until: after(now, timeout) },
+            (None, Some(interval)) => Keepalive::Due { at: after(now, interval) },
+            (None, None) => Keepalive::Off,
+        }
+    }
+}
+
+fn unmask_control<'p>(
+    header: &FrameHeader,
+    masked: &[u8],
+    payload: &'p mut [u8; CONTROL_BYTES_MAX],
+) -> &'p [u8] {
+    let payload = &mut payload[..masked.len()];
+    payload.copy_from_slice(masked);
+    unmask(payload, header.mask, 0);
+    payload
+}
+
+fn write_control(opcode: Opcode, payload: &[u8], out: &mut impl Transmit) {
+    write_header(opcode, false, payload.len(), out.buffer());
+    out.buffer().extend_from_slice(payload);
+}
+
+fn write_close(code: u16, reason: &str, out: &mut impl Transmit) {
+    write_header(Opcode::Close, false, CODE_BYTES + reason.len(), out.buffer());
+    out.buffer().extend_from_slice(&code.to_be_bytes());
+    out.buffer().extend_from_slice(reason.as_bytes());
+}
+
+/// The code and the reason of a close frame (5.5.1).
+fn read_close(payload: &[u8]) -> Result<(u16, &[u8]), Failure> {
+    match payload.split_first_chunk() {
+        None if payload.is_empty() => Ok((NO_CODE, payload)),
+        None => Err(Failure::protocol_error("close frame too short")),
+        Some((code, reason)) => {
+            let code = u16::from_be_bytes(*code);
+            if !is_code(code) {
+                return Err(Failure::protocol_error("invalid close code"));
+            }
+            if str::from_utf8(reason).is_err() {
+                return Err(INVALID_UTF8);
+            }
+            Ok((code, reason))
+        }
+    }
+}
+
+/// A code that may stand in a close frame (7.4.1 and 7.4.2, and the registry that it founds).
+fn is_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
