@@ -5,6 +5,7 @@
 
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
+use smallvec::SmallVec;
 
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
@@ -73,4 +74,26 @@ pub trait Streams {
 
     /// A future of the event loop.
     fn new_future(&self) -> Result<Object, Raised>;
+}
+
+/// Gives a whole answer in an application's place, and ends the connection (of HTTP/1.1) with it.
+///
+/// # Errors
+/// The stream has an answer already.
+pub fn answer(
+    streams: &dyn Streams,
+    id: StreamId,
+    status: u16,
+    body: &[u8],
+    field: Option<(&[u8], &[u8])>,
+) -> Result<(), ApplicationError> {
+    let length = body.len().to_string();
+    let headers: [(&[u8], &[u8]); 3] = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", length.as_bytes()),
+        (b"connection", b"close"),
+    ];
+    let headers: SmallVec<[(&[u8], &[u8]); 4]> = headers.into_iter().chain(field).collect();
+    streams.submit(id, &Outbound::Start { status, headers: &headers })?;
+    streams.submit(id, &Outbound::Body { data: body, more: false }).map(drop)
 }

@@ -42,7 +42,7 @@ pub enum Inbound<'i> {
     /// A head is complete; it is in the `RequestHead` that was passed along, as ranges of these
     /// bytes.
     Head(&'i [u8]),
-    /// A piece of the body.
+    /// A piece of the body, or what came through a tunnel.
     Body(&'i [u8]),
     /// The request is whole.
     End,
@@ -53,8 +53,22 @@ pub enum Inbound<'i> {
 pub enum Outbound<'a> {
     /// Status (200 to 999) and header fields in their order.
     Start { status: u16, headers: &'a [(&'a [u8], &'a [u8])] },
-    /// A piece of the body; the last one without `more`.
+    /// A piece of the body, or bytes for a tunnel; the last one without `more`.
     Body { data: &'a [u8], more: bool },
+    /// Makes the stream a tunnel for another protocol, which the request has asked for: both sides
+    /// send bytes as they like from here on.
+    Tunnel(Tunnel<'a>),
+}
+
+/// The fields of the answer that opens a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel<'a> {
+    /// The other protocol's, which come before the server's own.
+    pub first: &'a [(&'a [u8], &'a [u8])],
+    /// The application's.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// The other protocol's, which come last.
+    pub last: Option<(&'a [u8], &'a [u8])>,
 }
 
 /// Where a protocol puts the bytes to send.

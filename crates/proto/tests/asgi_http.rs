@@ -1,6 +1,7 @@
 //! What an application may send and receive, in which order, and what its end means.
 
-use pronghorn_proto::asgi::http::{Conclusion, Ended, Exchange, Received, Sent};
+use pronghorn_proto::asgi::Ended;
+use pronghorn_proto::asgi::http::{Conclusion, Exchange, Received, Sent};
 use pronghorn_proto::error::ApplicationError::{self, AfterComplete, ExpectedBody, ExpectedStart};
 
 const MORE: Received = Received::Request { more_body: true };

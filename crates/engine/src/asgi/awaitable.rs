@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::asgi::exchange::Exchange;
+use crate::asgi::exchange::{Exchange, Kind};
 use crate::ffi::call::{Step, set_attribute};
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
@@ -28,20 +28,18 @@ enum Wait {
 }
 
 /// One `await` of a request.
-pub struct Waiter {
-    exchange: Ref<Exchange>,
+pub struct Waiter<K: Kind> {
+    exchange: Ref<Exchange<K>>,
     wait: Cell<Wait>,
     /// What the present step waits on.
     future: RefCell<Option<Object>>,
 }
 
-static TYPE: TypeSlot = TypeSlot::new();
-
-impl Native for Waiter {
-    const NAME: &'static std::ffi::CStr = c"pronghorn._engine.Waiter";
+impl<K: Kind> Native for Waiter<K> {
+    const NAME: &'static std::ffi::CStr = K::WAITER_NAME;
 
     fn slot() -> &'static TypeSlot {
-        &TYPE
+        K::waiter_type()
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -59,21 +57,21 @@ impl Native for Waiter {
     }
 }
 
-impl Waiter {
-    pub fn for_message(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+impl<K: Kind> Waiter<K> {
+    pub fn for_message(exchange: &Ref<Exchange<K>>) -> Result<Object, Raised> {
         let must_give_way = exchange.was_told_of_disconnect() || exchange.is_due_to_give_way();
         Self::make(exchange, if must_give_way { Wait::TurnAndMessage } else { Wait::Message })
     }
 
-    pub fn for_room(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+    pub fn for_room(exchange: &Ref<Exchange<K>>) -> Result<Object, Raised> {
         Self::make(exchange, Wait::Room)
     }
 
-    pub fn for_turn(exchange: &Ref<Exchange>) -> Result<Object, Raised> {
+    pub fn for_turn(exchange: &Ref<Exchange<K>>) -> Result<Object, Raised> {
         Self::make(exchange, Wait::Turn)
     }
 
-    fn make(exchange: &Ref<Exchange>, wait: Wait) -> Result<Object, Raised> {
+    fn make(exchange: &Ref<Exchange<K>>, wait: Wait) -> Result<Object, Raised> {
         let waiter = Ref::new(Self {
             exchange: exchange.clone(),
             wait: Cell::new(wait),
@@ -99,20 +97,22 @@ impl Waiter {
     }
 }
 
-impl Resumable for Waiter {
+impl<K: Kind> Resumable for Waiter<K> {
     fn resume(this: &Ref<Self>, _: &Value) -> Result<Step, Raised> {
         match this.wait.get() {
-            Wait::Message => match this.exchange.take_message()? {
-                Some(message) => {
-                    this.wait.set(Wait::Nothing);
-                    Ok(Step::Returned(message))
+            Wait::Message => {
+                let mut message = K::take_message(&this.exchange)?;
+                if message.is_none() && this.future.borrow().is_some() {
+                    message = K::substitute(&this.exchange)?;
                 }
-                None if this.future.borrow().is_some() => {
-                    this.wait.set(Wait::Nothing);
-                    this.exchange.empty_message().map(Step::Returned)
+                match message {
+                    Some(message) => {
+                        this.wait.set(Wait::Nothing);
+                        Ok(Step::Returned(message))
+                    }
+                    None => this.suspend(this.exchange.new_receiver()?),
                 }
-                None => this.suspend(this.exchange.new_receiver()?),
-            },
+            }
             Wait::Room if this.exchange.must_wait_for_room() => {
                 this.suspend(this.exchange.new_sender()?)
             }

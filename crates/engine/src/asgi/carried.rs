@@ -5,16 +5,46 @@
 //! carries a WebSocket exchange: a variant here, to which the same calls bring the tunnel's bytes.
 
 use crate::asgi::exchange::Exchange;
+use crate::asgi::http::Http;
 use crate::ffi::error::Raised;
 use crate::ffi::native::Ref;
+use crate::ffi::object::Object;
+use crate::stream::StreamId;
 
 /// What a stream carries.
 #[derive(Clone)]
 pub enum Carried {
-    Http(Ref<Exchange>),
+    Http(Ref<Exchange<Http>>),
 }
 
 impl Carried {
+    /// The coroutine that its task runs.
+    pub fn coroutine(&self) -> &Object {
+        match self {
+            Self::Http(exchange) => exchange.object(),
+        }
+    }
+
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::Http(exchange) => exchange.stream(),
+        }
+    }
+
+    /// The application has returned or raised.
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Http(exchange) => exchange.has_ended(),
+        }
+    }
+
+    /// Notes the number under which its task is kept.
+    pub fn set_key(&self, key: usize) {
+        match self {
+            Self::Http(exchange) => exchange.set_key(key),
+        }
+    }
+
     /// Bytes have come. Runs no Python code.
     pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
         match self {

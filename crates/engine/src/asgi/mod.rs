@@ -8,8 +8,10 @@ pub mod message;
 pub mod inbox;
 /// What all requests of one server share.
 pub mod application;
-/// A request: the coroutine that its task runs, and its two functions.
+/// A call of the application: the coroutine that its task runs, and its two functions.
 pub mod exchange;
+/// What the `http` scope makes of it.
+pub mod http;
 /// What a stream carries.
 pub mod carried;
 /// What `receive()` and `send()` return.

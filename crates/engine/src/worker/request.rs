@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use pronghorn_proto::error::Reject;
-use pronghorn_proto::event::{Inbound, Input, Outbound};
+use pronghorn_proto::event::{Inbound, Input};
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::Next;
 use smallvec::SmallVec;
@@ -16,13 +16,12 @@ use crate::asgi::scope::address_object;
 use crate::connection::Closing;
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
-use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::Address;
 use crate::poll::Ready;
 use crate::protocol::Protocol;
 use crate::settings::{READ_BUDGET, REQUEST_BUDGET};
-use crate::stream::{ConnectionId, StreamId, Streams};
+use crate::stream::{ConnectionId, StreamId, Streams, answer};
 use crate::transport::Received;
 use crate::worker::Worker;
 use crate::worker::tables::Request;
@@ -189,7 +188,7 @@ impl Worker {
         loop {
             match self.next_event(id, input, head, now) {
                 Ok(Some(Inbound::Head(source))) => match self.begin(stream, head, source) {
-                    Ok(exchange) => unstarted = exchange,
+                    Ok(carried) => unstarted = carried,
                     Err(raised) => {
                         raised.report(None);
                         self.abort(stream);
@@ -199,7 +198,7 @@ impl Worker {
                 Ok(Some(_)) => has_news = true,
                 Ok(None) => {
                     match unstarted.take() {
-                        Some(exchange) => self.start(&exchange),
+                        Some(carried) => self.start(&carried),
                         None if has_news => self.wake_receivers(stream),
                         None => {}
                     }
@@ -208,7 +207,8 @@ impl Worker {
                         return;
                     }
                     let input_waits = !input.rest().is_empty();
-                    if self.settle(id, now, input_waits) != Next::Request || !input_waits {
+                    let next = self.settle(id, now, input_waits);
+                    if !input_waits || !matches!(next, Next::Request | Next::Tunnel) {
                         return;
                     }
                     requests += 1;
@@ -265,7 +265,7 @@ impl Worker {
         id: StreamId,
         head: &RequestHead,
         source: &[u8],
-    ) -> Result<Option<Ref<Exchange>>, Raised> {
+    ) -> Result<Option<Carried>, Raised> {
         let (server, client) = self.addresses(id.connection)?;
         let scope = self.application.scopes.make(head, source, &server, &client)?;
         if head.forwarded
@@ -281,18 +281,17 @@ impl Worker {
             return Ok(None);
         }
         let streams: Rc<dyn Streams> = self.this.upgrade().ok_or_else(closed)?;
-        let exchange = Exchange::new(self.application.clone(), streams, id, scope)?;
+        let exchange = Exchange::for_request(self.application.clone(), streams, id, scope)?;
+        let carried = Carried::Http(exchange);
         let replaced = match self.tables.borrow_mut().connection(id.connection) {
-            Some(connection) => {
-                connection.protocol.carry(id.number, Carried::Http(exchange.clone()))
-            }
+            Some(connection) => connection.protocol.carry(id.number, carried.clone()),
             None => None,
         };
         drop(replaced);
         if head.framing == pronghorn_proto::head::Framing::None {
-            exchange.end_body();
+            carried.end_body();
         }
-        Ok(Some(exchange))
+        Ok(Some(carried))
     }
 
     /// `scope["server"]` and `scope["client"]`, made once for a connection.
@@ -325,34 +324,23 @@ impl Worker {
         if let Some(log) = &self.application.access_log {
             log.response_started(scope, 503);
         }
-        let start = Outbound::Start {
-            status: 503,
-            headers: &[
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", b"19"),
-                (b"connection", b"close"),
-            ],
-        };
-        let body = Outbound::Body { data: b"Service Unavailable", more: false };
-        for outbound in [start, body] {
-            if self.submit(id, &outbound).is_err() {
-                self.abort(id);
-            }
+        if answer(self, id, 503, b"Service Unavailable", None).is_err() {
+            self.abort(id);
         }
     }
 
     /// Runs the application; where tasks start at once, up to its first suspension.
-    fn start(&self, exchange: &Ref<Exchange>) {
-        match self.application.tasks.spawn(exchange.object()) {
-            Ok(task) if exchange.has_ended() => drop(task),
+    fn start(&self, carried: &Carried) {
+        match self.application.tasks.spawn(carried.coroutine()) {
+            Ok(task) if carried.has_ended() => drop(task),
             Ok(task) => {
-                let request = Request { exchange: exchange.clone(), task };
+                let request = Request { carried: carried.clone(), task };
                 let key = self.tables.borrow_mut().requests.insert(request);
-                exchange.set_key(key);
+                carried.set_key(key);
             }
             Err(raised) => {
-                raised.report(Some(exchange.object()));
-                self.abort(exchange.stream());
+                raised.report(Some(carried.coroutine()));
+                self.abort(carried.stream());
             }
         }
     }

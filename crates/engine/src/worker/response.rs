@@ -116,7 +116,8 @@ impl Worker {
             let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
             let (next, ended) = self.next(connection, now);
-            connection.is_pending_fresh |= next == Next::Request && !connection.pending.is_empty();
+            let reads_on = matches!(next, Next::Request | Next::Tunnel);
+            connection.is_pending_fresh |= reads_on && !connection.pending.is_empty();
             let is_due = next != Next::Request || !(input_waits || connection.is_pending_fresh);
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
             let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
@@ -163,7 +164,7 @@ impl Worker {
         let next = http1.state.next(now, limits);
         let ended = match next {
             Next::Request | Next::Close { .. } => http1.carried.take(),
-            Next::Response | Next::Drain => None,
+            Next::Response | Next::Drain | Next::Tunnel => None,
         };
         let has_left = connection.transport.has_ended() && connection.pending.is_empty();
         match next {
@@ -256,12 +257,12 @@ impl Worker {
     /// Tells every application that waits for its client to leave that it has: there is little time
     /// left. What it sends still goes out.
     pub fn announce_end(&self) {
-        let exchanges: Vec<_> = {
+        let all: Vec<_> = {
             let tables = self.tables.borrow();
-            tables.requests.iter().map(|(_, request)| request.exchange.clone()).collect()
+            tables.requests.iter().map(|(_, request)| request.carried.clone()).collect()
         };
-        for exchange in exchanges {
-            exchange.leave();
+        for carried in all {
+            carried.leave();
         }
     }
 

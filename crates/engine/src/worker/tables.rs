@@ -8,9 +8,8 @@ use pronghorn_proto::http1::DefaultHeaders;
 use pronghorn_proto::timers::Timers;
 use slab::Slab;
 
-use crate::asgi::exchange::Exchange;
+use crate::asgi::carried::Carried;
 use crate::connection::Connection;
-use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::listener::{Address, Listener};
 use crate::poll::{Poller, Ready};
@@ -37,7 +36,7 @@ pub enum Target {
 /// A request whose application has suspended.
 pub struct Request {
     /// Keeps it alive: asyncio itself only knows its tasks weakly.
-    pub exchange: Ref<Exchange>,
+    pub carried: Carried,
     pub task: Object,
 }
 

@@ -1,5 +1,6 @@
 //! The `http` scope: one request, its receive side and its send side.
 
+use crate::asgi::Ended;
 use crate::error::ApplicationError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +37,6 @@ pub enum Sent {
     Submit,
     /// Nobody is there to read it; that is no error (ASGI spec 2.3).
     Ignored,
-}
-
-/// How an application's coroutine ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Returned,
-    /// It returned something else than `None`.
-    ReturnedValue,
-    Raised,
 }
 
 /// What the server does once the application has ended.

@@ -1,6 +1,6 @@
 //! The `websocket` scope: one WebSocket, its receive side and its send side.
 
-use crate::asgi::http::Ended;
+use crate::asgi::Ended;
 use crate::error::ApplicationError;
 
 /// How far the application's side has come.

@@ -4,7 +4,7 @@
 //! whether the length can be told. Header lines are lower case and in the application's order.
 
 use crate::error::ApplicationError;
-use crate::event::Transmit;
+use crate::event::{Transmit, Tunnel};
 use crate::http1::syntax;
 
 /// What the application's header fields said.
@@ -50,6 +50,39 @@ pub fn open_head(
         }
     }
     Ok(declared)
+}
+
+/// Writes the whole head that switches protocols (RFC 9110, 15.2.2).
+pub fn switch_protocols(
+    tunnel: &Tunnel<'_>,
+    defaults: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ApplicationError> {
+    let start = out.len();
+    status_line(101, out);
+    for (name, value) in tunnel.first {
+        own_line(name, value, out);
+    }
+    out.extend_from_slice(defaults);
+    for (name, value) in tunnel.headers {
+        if let Err(error) = write_field_line(name, value, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    if let Some((name, value)) = tunnel.last {
+        own_line(name, value, out);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// A line that is well-formed by itself, in the letters that it comes in.
+fn own_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Ends the head with the fields that frame the body.
@@ -213,6 +246,7 @@ fn content_length(
 #[must_use]
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::deadline::{Deadline, Expired};
 use crate::error::{ApplicationError, Reject};
-use crate::event::{Inbound, Input, Outbound, Transmit};
+use crate::event::{Inbound, Input, Outbound, Transmit, Tunnel};
 use crate::head::{Framing, Method, RequestHead, Version};
 use crate::http1::body::BodyReader;
 use crate::http1::request::HeadReader;
@@ -22,6 +22,8 @@ enum Reading {
     Body(BodyReader),
     /// The request is whole; what follows waits.
     Complete,
+    /// Another protocol's bytes.
+    Tunnel,
     /// Nothing that comes is of interest any more.
     Closed,
 }
@@ -38,6 +40,7 @@ enum Writing {
         declared: Declared,
     },
     Body(BodyWriter),
+    Tunnel,
     Complete,
 }
 
@@ -70,6 +73,8 @@ pub enum Next {
     Drain,
     /// The next head may be read.
     Request,
+    /// It is a tunnel: what comes is another protocol's.
+    Tunnel,
     /// It ends. With `linger`, unread bytes may be on their way, and closing at once would reset the
     /// connection and destroy the response (RFC 9112, 9.6).
     Close { linger: bool },
@@ -122,6 +127,10 @@ impl Connection {
             Reading::Head(_) => self.receive_head(now, limits, input, head),
             Reading::Body(_) => self.receive_body(limits, input),
             Reading::Complete => Ok(None),
+            Reading::Tunnel => Ok(match input.take(usize::MAX) {
+                [] => None,
+                bytes => Some(Inbound::Body(bytes)),
+            }),
             Reading::Closed => {
                 input.take(usize::MAX);
                 Ok(None)
@@ -226,10 +235,36 @@ impl Connection {
                 }
                 Ok(())
             }
+            (Outbound::Tunnel(tunnel), Writing::Idle) => self.open_tunnel(tunnel, defaults, out),
+            (Outbound::Body { data, more }, Writing::Tunnel) => {
+                out.payload(data);
+                if !more {
+                    self.writing = Writing::Complete;
+                    self.stop_reading();
+                }
+                Ok(())
+            }
             (_, Writing::Idle) => Err(ApplicationError::ExpectedStart),
             (_, Writing::HeadOpen { .. } | Writing::Body(_)) => Err(ApplicationError::ExpectedBody),
-            (_, Writing::Complete) => Err(ApplicationError::AfterComplete),
+            (_, Writing::Tunnel | Writing::Complete) => Err(ApplicationError::AfterComplete),
         }
+    }
+
+    /// Only a request without a body can be answered so: where it ended, the tunnel begins.
+    fn open_tunnel(
+        &mut self,
+        tunnel: &Tunnel<'_>,
+        defaults: &[u8],
+        out: &mut impl Transmit,
+    ) -> Result<(), ApplicationError> {
+        if !matches!(self.reading, Reading::Complete) {
+            return Err(ApplicationError::ExpectedStart);
+        }
+        response::switch_protocols(tunnel, defaults, out.buffer())?;
+        self.reading = Reading::Tunnel;
+        self.writing = Writing::Tunnel;
+        self.end_after_response();
+        Ok(())
     }
 
     /// Closes a head that still waits for its first body message, so that it can be sent.
@@ -261,7 +296,9 @@ impl Connection {
     /// Whether what is missing of the request is worth reading to keep the connection.
     fn rest_is_drainable(&self, limits: &Limits) -> bool {
         match (&self.reading, self.demand) {
-            (Reading::Complete, _) | (Reading::Body(_), Demand::Application) => true,
+            (Reading::Complete | Reading::Tunnel, _) | (Reading::Body(_), Demand::Application) => {
+                true
+            }
             (Reading::Body(reader), Demand::Nobody) => is_short(reader, limits),
             // Whether a peer that was not told to send its body does so is anybody's guess.
             (Reading::Body(_), Demand::Continue) | (Reading::Head(_) | Reading::Closed, _) => false,
@@ -342,6 +379,7 @@ impl Connection {
             {
                 Next::Drain
             }
+            (Writing::Tunnel, ..) => Next::Tunnel,
             (Writing::Complete, reading, persistence) => {
                 let peer_has_ended =
                     matches!(reading, Reading::Complete) && persistence == Persistence::EndedByPeer;
@@ -365,10 +403,10 @@ impl Connection {
         matches!(self.reading, Reading::Head(_)) && self.writing == Writing::Idle
     }
 
-    /// The request's body is still coming.
+    /// The request's body is still coming, or a tunnel's bytes.
     #[must_use]
     pub fn expects_body(&self) -> bool {
-        matches!(self.reading, Reading::Body(_))
+        matches!(self.reading, Reading::Body(_) | Reading::Tunnel)
     }
 
     /// Nothing of a response has been written for the present request.

@@ -30,11 +30,11 @@ mod tests {
         let mask = [0x11, 0x22, 0x44, 0x88];
         let source: Vec<u8> = (0..=255).collect();
         for length in 0..70 {
-            for position in 0..9 {
+            for position in 0..9_u8 {
                 let mut out = vec![7];
-                unmask_into(&source[..length], mask, position, &mut out);
+                unmask_into(&source[..length], mask, position.into(), &mut out);
                 let expected: Vec<u8> = (0..length)
-                    .map(|index| source[index] ^ mask[(index + position as usize) % 4])
+                    .map(|index| source[index] ^ mask[(index + usize::from(position)) % 4])
                     .collect();
                 assert_eq!(out[1..], expected, "{length} bytes at {position}");
             }

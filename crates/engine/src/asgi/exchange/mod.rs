@@ -1,8 +1,8 @@
-//! One request: the coroutine that its task runs, and its `receive` and `send`.
+//! One call of the application: the coroutine that its task runs, and its `receive` and `send`.
 //!
-//! Here is what it holds, and what the connection and the waiters do with it; the application's side
-//! is in `running` and `sending`. Everything about the order of messages is decided by
-//! `pronghorn_proto::asgi::http`.
+//! Here is what every kind of scope has in common, and what the stream and the waiters do with it;
+//! the application's side is in `running` and `sending`. What a kind makes of its messages is in
+//! `http` and `websocket`.
 
 /// The coroutine that wraps the application's own.
 mod running;
@@ -10,20 +10,51 @@ mod running;
 mod sending;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
 use std::rc::Rc;
 
-use pronghorn_proto::asgi::http::{self, Received};
+use pronghorn_proto::asgi::Ended;
 
-use crate::asgi::application::Application;
-use crate::asgi::inbox::Inbox;
+use crate::asgi::application::{Application, Level};
 use crate::ffi::call::call_method;
 use crate::ffi::containers::is_true;
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::native::{Native, Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
+use crate::ffi::text;
 use crate::settings::UNINTERRUPTED_BYTES_MAX;
-use crate::stream::{StreamId, Streams};
+use crate::stream::{Flow, StreamId, Streams};
+
+/// What one kind of scope makes of an exchange.
+pub trait Kind: Sized + 'static {
+    /// The native types' qualified names, and where they are kept once they are made.
+    const EXCHANGE_NAME: &'static CStr;
+    const WAITER_NAME: &'static CStr;
+    fn exchange_type() -> &'static TypeSlot;
+    fn waiter_type() -> &'static TypeSlot;
+
+    /// Shows the collector every object that it holds.
+    fn traverse(&self, visitor: &mut Visitor);
+
+    /// Releases what could be part of a cycle.
+    fn clear(&self);
+
+    /// The next message, `None` when there is none yet.
+    fn take_message(exchange: &Exchange<Self>) -> Result<Option<Object>, Raised>;
+
+    /// What a waiter gets whose message another one took; `None` where it waits on.
+    fn substitute(exchange: &Exchange<Self>) -> Result<Option<Object>, Raised>;
+
+    /// The application sends `message`.
+    fn send(exchange: &Exchange<Self>, message: &Object) -> Result<Flow, Raised>;
+
+    /// Nobody is there to send to.
+    fn is_disconnected(&self) -> bool;
+
+    /// The application has ended: with `value`, or with that exception.
+    fn conclude(exchange: &Exchange<Self>, ended: Ended, value: &Object);
+}
 
 enum Coroutine {
     /// The application has not been called.
@@ -36,16 +67,15 @@ enum Coroutine {
     Ended,
 }
 
-/// A request in progress.
-pub struct Exchange {
-    application: Rc<Application>,
-    streams: Rc<dyn Streams>,
+/// A call of the application in progress.
+pub struct Exchange<K: Kind> {
+    pub(super) kind: K,
+    pub(super) application: Rc<Application>,
+    pub(super) streams: Rc<dyn Streams>,
     stream: StreamId,
     /// The number under which the connections know this request once it has suspended.
     key: Cell<Option<usize>>,
-    state: Cell<http::Exchange>,
     coroutine: RefCell<Coroutine>,
-    inbox: RefCell<Inbox>,
     receivers: RefCell<Vec<Object>>,
     senders: RefCell<Vec<Object>>,
     /// For the access log; released when the response starts.
@@ -53,22 +83,21 @@ pub struct Exchange {
     in_step: Cell<bool>,
     /// The stream is over for this request: its connection goes on without it.
     is_released: Cell<bool>,
-    /// `http.disconnect` has been received.
+    /// The message that tells of the end has been received.
     was_told_of_disconnect: Cell<bool>,
     /// Bytes sent or received since the coroutine last gave way.
     uninterrupted_bytes: Cell<usize>,
 }
 
-static TYPE: TypeSlot = TypeSlot::new();
-
-impl Native for Exchange {
-    const NAME: &'static std::ffi::CStr = c"pronghorn._engine.Exchange";
+impl<K: Kind> Native for Exchange<K> {
+    const NAME: &'static CStr = K::EXCHANGE_NAME;
 
     fn slot() -> &'static TypeSlot {
-        &TYPE
+        K::exchange_type()
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
+        self.kind.traverse(visitor);
         if let Ok(coroutine) = self.coroutine.try_borrow() {
             match &*coroutine {
                 Coroutine::Ready { scope } => visitor.visit(scope),
@@ -87,6 +116,7 @@ impl Native for Exchange {
     }
 
     fn clear(&self) {
+        self.kind.clear();
         drop(self.coroutine.replace(Coroutine::Ended));
         drop(self.scope.take());
         drop(self.receivers.take());
@@ -94,23 +124,24 @@ impl Native for Exchange {
     }
 }
 
-/// What the stream that carries it does with a request.
-impl Exchange {
+/// What the stream that carries it does with it.
+impl<K: Kind> Exchange<K> {
+    /// `logged` is the scope if there will be something to log.
     pub fn new(
+        kind: K,
         application: Rc<Application>,
         streams: Rc<dyn Streams>,
         stream: StreamId,
         scope: Object,
+        logged: Option<Object>,
     ) -> Result<Ref<Self>, Raised> {
-        let logged = application.access_log.is_some().then(|| scope.clone());
         Ref::new(Self {
+            kind,
             application,
             streams,
             stream,
             key: Cell::new(None),
-            state: Cell::new(http::Exchange::new()),
             coroutine: RefCell::new(Coroutine::Ready { scope }),
-            inbox: RefCell::new(Inbox::Empty),
             receivers: RefCell::new(Vec::new()),
             senders: RefCell::new(Vec::new()),
             scope: RefCell::new(logged),
@@ -139,43 +170,13 @@ impl Exchange {
         matches!(*self.coroutine.borrow(), Coroutine::Ended)
     }
 
-    /// Body bytes have come. Runs no Python code.
-    pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
-        if self.state.get().is_complete() {
-            return Ok(());
-        }
-        self.inbox.borrow_mut().push(data)
-    }
-
-    pub fn inbox_bytes(&self) -> usize {
-        self.inbox.borrow().len()
-    }
-
-    /// The request is whole.
-    pub fn end_body(&self) {
-        self.change(http::Exchange::end_body);
-    }
-
-    /// The client has ended its side; what is sent may still reach it.
-    pub fn leave(&self) {
-        self.change(http::Exchange::leave);
-        self.wake_receivers();
-    }
-
-    /// The client is gone.
-    pub fn disconnect(&self) {
-        self.change(http::Exchange::disconnect);
-        self.wake_receivers();
-        self.wake_senders();
-    }
-
     /// The response is complete, and the connection goes on without this request.
     pub fn release(&self) {
         self.is_released.set(true);
         self.wake_senders();
     }
 
-    fn abort_stream(&self) {
+    pub fn abort_stream(&self) {
         if !self.is_released.get() {
             self.streams.abort(self.stream);
         }
@@ -189,43 +190,41 @@ impl Exchange {
         wake(self.senders.take());
     }
 
-    fn change<R>(&self, transition: impl FnOnce(&mut http::Exchange) -> R) -> R {
-        let mut state = self.state.get();
-        let result = transition(&mut state);
-        self.state.set(state);
-        result
+    /// The scope, for what is logged once.
+    pub fn take_scope(&self) -> Option<Object> {
+        self.scope.take()
+    }
+
+    /// Writes a line about how the application ended; one that ends within a sentence goes on with
+    /// what it returned.
+    pub fn log_ended(&self, line: Option<&str>, value: &Object) {
+        match line {
+            Some(line) if value.is_none() => self.application.log(Level::Error, line),
+            Some(line) => {
+                let value = text::of(value).unwrap_or_default();
+                self.application.log(Level::Error, &format!("{line} '{value}'."));
+            }
+            None => {}
+        }
     }
 }
 
 /// What the waiters ask.
-impl Exchange {
-    /// The next message, `None` when there is none yet.
-    pub fn take_message(&self) -> Result<Option<Object>, Raised> {
-        let mut asked = false;
-        loop {
-            let has_body = !self.inbox.borrow().is_empty();
-            match self.change(|state| state.receive(has_body)) {
-                Received::Disconnect => {
-                    self.was_told_of_disconnect.set(true);
-                    return self.application.messages.disconnect().map(Some);
-                }
-                Received::Request { more_body } => {
-                    let bytes = self.inbox_bytes();
-                    if more_body {
-                        self.streams.body_taken(self.stream, bytes);
-                    }
-                    self.uninterrupted_bytes.set(self.uninterrupted_bytes.get() + bytes);
-                    let body = self.inbox.borrow_mut().take()?;
-                    let message = self.application.messages.request(body.as_ref(), more_body)?;
-                    return Ok(Some(message));
-                }
-                Received::Wait if asked => return Ok(None),
-                Received::Wait => {
-                    asked = true;
-                    self.streams.want_body(self.stream);
-                }
-            }
-        }
+impl<K: Kind> Exchange<K> {
+    /// The message that tells of the end is about to be received.
+    pub fn tell_of_disconnect(&self) {
+        self.was_told_of_disconnect.set(true);
+    }
+
+    /// Counts what is sent or received towards the application's share.
+    pub fn count(&self, bytes: usize) {
+        self.uninterrupted_bytes.set(self.uninterrupted_bytes.get() + bytes);
+    }
+
+    /// How the application may go on after it has sent so much.
+    pub fn interrupted_at_times(&self, flow: Flow, bytes: usize) -> Flow {
+        self.count(bytes);
+        if flow == Flow::Free && self.is_due_to_give_way() { Flow::Yield } else { flow }
     }
 
     /// An application that has had its share gives way before it waits for the next message.
@@ -240,11 +239,6 @@ impl Exchange {
     /// An application that goes on asking would never let the others have a turn.
     pub fn was_told_of_disconnect(&self) -> bool {
         self.was_told_of_disconnect.get()
-    }
-
-    /// The message for a waiter whose message another one took.
-    pub fn empty_message(&self) -> Result<Object, Raised> {
-        self.application.messages.request(None, self.state.get().more_body())
     }
 
     /// A future to wait on for the next message.
@@ -267,7 +261,7 @@ impl Exchange {
 
     pub fn must_wait_for_room(&self) -> bool {
         !self.is_released.get()
-            && !self.state.get().is_disconnected()
+            && !self.kind.is_disconnected()
             && self.streams.is_congested(self.stream)
     }
 

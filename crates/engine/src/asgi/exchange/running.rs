@@ -1,22 +1,19 @@
 //! The coroutine that a request's task runs.
 //!
 //! It wraps the application's own, so that the end of a step (what was sent goes out) and the end of
-//! the application (500, or an aborted response) are seen without callbacks.
+//! the application are seen without callbacks.
 
-use pronghorn_proto::asgi::http::{Conclusion, Ended};
-use pronghorn_proto::event::Outbound;
+use pronghorn_proto::asgi::Ended;
 
-use crate::asgi::application::Level;
-use crate::asgi::exchange::{Coroutine, Exchange};
+use crate::asgi::exchange::{Coroutine, Exchange, Kind};
 use crate::ffi::call::{self, Step, call, call_method, end_of_iteration};
 use crate::ffi::error::Raised;
 use crate::ffi::function::{receive_of, send_of};
 use crate::ffi::names::names;
 use crate::ffi::native::{Ref, Resumable, Value, attached};
 use crate::ffi::object::Object;
-use crate::ffi::text;
 
-impl Resumable for Exchange {
+impl<K: Kind> Resumable for Exchange<K> {
     fn resume(this: &Ref<Self>, value: &Value) -> Result<Step, Raised> {
         this.in_step.set(true);
         this.uninterrupted_bytes.set(0);
@@ -58,7 +55,7 @@ impl Resumable for Exchange {
     }
 }
 
-impl Exchange {
+impl<K: Kind> Exchange<K> {
     /// The application's coroutine; the first time, the application is called for it.
     fn iterator(this: &Ref<Self>) -> Result<Object, Raised> {
         let scope = match &*this.coroutine.borrow() {
@@ -98,53 +95,9 @@ impl Exchange {
 
     fn conclude(&self, ended: Ended, value: &Object) {
         drop(self.coroutine.replace(Coroutine::Ended));
-        match self.state.get().conclude(ended) {
-            Conclusion::Nothing => {}
-            Conclusion::Log { log } => self.log_line(log, value),
-            Conclusion::Answer500 { log } => {
-                self.log_line(log, value);
-                self.answer_500();
-            }
-            Conclusion::Abort { log } => {
-                self.log_line(log, value);
-                self.disconnect();
-                self.abort_stream();
-            }
-        }
+        K::conclude(self, ended, value);
         if let Some(key) = self.key.take() {
             self.streams.ended(key);
         }
-    }
-
-    fn log_line(&self, line: Option<&str>, value: &Object) {
-        match line {
-            Some(line) if value.is_none() => self.application.log(Level::Error, line),
-            Some(line) => {
-                let value = text::of(value).unwrap_or_default();
-                self.application.log(Level::Error, &format!("{line} '{value}'."));
-            }
-            None => {}
-        }
-    }
-
-    fn answer_500(&self) {
-        let body = b"Internal Server Error";
-        self.log_access(500);
-        let start = Outbound::Start {
-            status: 500,
-            headers: &[
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", b"21"),
-                (b"connection", b"close"),
-            ],
-        };
-        let messages = [start, Outbound::Body { data: body, more: false }];
-        self.change(|state| {
-            let _ = state.start();
-            let _ = state.body(false);
-        });
-        // Neither can fail: both messages are well-formed and the first of their response.
-        let _ = messages.iter().try_for_each(|message| self.submit(message).map(drop));
-        self.wake_receivers();
     }
 }

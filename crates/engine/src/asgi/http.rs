@@ -1,0 +1,223 @@
+//! The `http` scope: a request and its response.
+//!
+//! Everything about the order of messages is decided by `pronghorn_proto::asgi::http`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pronghorn_proto::asgi::Ended;
+use pronghorn_proto::asgi::http::{self, Conclusion, Received, Sent};
+use pronghorn_proto::error::ApplicationError;
+use pronghorn_proto::event::Outbound;
+
+use crate::asgi::application::Application;
+use crate::asgi::exchange::{Exchange, Kind};
+use crate::asgi::inbox::Inbox;
+use crate::asgi::message::{Message, with_start};
+use crate::ffi::error::Raised;
+use crate::ffi::native::{Ref, TypeSlot, Visitor};
+use crate::ffi::object::Object;
+use crate::ffi::text;
+use crate::stream::{Flow, StreamId, Streams, answer};
+
+/// What an exchange has for an `http` scope.
+pub struct Http {
+    state: Cell<http::Exchange>,
+    inbox: RefCell<Inbox>,
+}
+
+static EXCHANGE_TYPE: TypeSlot = TypeSlot::new();
+static WAITER_TYPE: TypeSlot = TypeSlot::new();
+
+impl Kind for Http {
+    const EXCHANGE_NAME: &'static std::ffi::CStr = c"pronghorn._engine.Exchange";
+    const WAITER_NAME: &'static std::ffi::CStr = c"pronghorn._engine.Waiter";
+
+    fn exchange_type() -> &'static TypeSlot {
+        &EXCHANGE_TYPE
+    }
+
+    fn waiter_type() -> &'static TypeSlot {
+        &WAITER_TYPE
+    }
+
+    /// `bytes` are not part of cycles.
+    fn traverse(&self, _: &mut Visitor) {}
+
+    fn clear(&self) {}
+
+    fn take_message(exchange: &Exchange<Self>) -> Result<Option<Object>, Raised> {
+        let messages = &exchange.application.messages;
+        let mut asked = false;
+        loop {
+            let has_body = !exchange.kind.inbox.borrow().is_empty();
+            match exchange.kind.change(|state| state.receive(has_body)) {
+                Received::Disconnect => {
+                    exchange.tell_of_disconnect();
+                    return messages.disconnect().map(Some);
+                }
+                Received::Request { more_body } => {
+                    let bytes = exchange.inbox_bytes();
+                    if more_body {
+                        exchange.streams.body_taken(exchange.stream(), bytes);
+                    }
+                    exchange.count(bytes);
+                    let body = exchange.kind.inbox.borrow_mut().take()?;
+                    return messages.request(body.as_ref(), more_body).map(Some);
+                }
+                Received::Wait if asked => return Ok(None),
+                Received::Wait => {
+                    asked = true;
+                    exchange.streams.want_body(exchange.stream());
+                }
+            }
+        }
+    }
+
+    fn substitute(exchange: &Exchange<Self>) -> Result<Option<Object>, Raised> {
+        let more_body = exchange.kind.state.get().more_body();
+        exchange.application.messages.request(None, more_body).map(Some)
+    }
+
+    fn send(exchange: &Exchange<Self>, message: &Object) -> Result<Flow, Raised> {
+        let message = Message::read(message)?;
+        match exchange.accept(&message) {
+            Ok(flow) => Ok(flow.unwrap_or(Flow::Yield)),
+            Err(error) => Err(Raised::runtime_error(&error.text(message.kind()))),
+        }
+    }
+
+    fn is_disconnected(&self) -> bool {
+        self.state.get().is_disconnected()
+    }
+
+    fn conclude(exchange: &Exchange<Self>, ended: Ended, value: &Object) {
+        match exchange.kind.state.get().conclude(ended) {
+            Conclusion::Nothing => {}
+            Conclusion::Log { log } => exchange.log_ended(log, value),
+            Conclusion::Answer500 { log } => {
+                exchange.log_ended(log, value);
+                exchange.answer_500();
+            }
+            Conclusion::Abort { log } => {
+                exchange.log_ended(log, value);
+                exchange.disconnect();
+                exchange.abort_stream();
+            }
+        }
+    }
+}
+
+impl Http {
+    fn change<R>(&self, transition: impl FnOnce(&mut http::Exchange) -> R) -> R {
+        let mut state = self.state.get();
+        let result = transition(&mut state);
+        self.state.set(state);
+        result
+    }
+}
+
+/// What the stream does with it.
+impl Exchange<Http> {
+    pub fn for_request(
+        application: Rc<Application>,
+        streams: Rc<dyn Streams>,
+        stream: StreamId,
+        scope: Object,
+    ) -> Result<Ref<Self>, Raised> {
+        let kind =
+            Http { state: Cell::new(http::Exchange::new()), inbox: RefCell::new(Inbox::Empty) };
+        let logged = application.access_log.is_some().then(|| scope.clone());
+        Self::new(kind, application, streams, stream, scope, logged)
+    }
+
+    /// Body bytes have come. Runs no Python code.
+    pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
+        if self.kind.state.get().is_complete() {
+            return Ok(());
+        }
+        self.kind.inbox.borrow_mut().push(data)
+    }
+
+    pub fn inbox_bytes(&self) -> usize {
+        self.kind.inbox.borrow().len()
+    }
+
+    /// The request is whole.
+    pub fn end_body(&self) {
+        self.kind.change(http::Exchange::end_body);
+    }
+
+    /// The client has ended its side; what is sent may still reach it.
+    pub fn leave(&self) {
+        self.kind.change(http::Exchange::leave);
+        self.wake_receivers();
+    }
+
+    /// The client is gone.
+    pub fn disconnect(&self) {
+        self.kind.change(http::Exchange::disconnect);
+        self.wake_receivers();
+        self.wake_senders();
+    }
+}
+
+/// What the application's messages lead to.
+impl Exchange<Http> {
+    /// Passes a message on, `None` when nobody is there to read it.
+    fn accept(&self, message: &Message) -> Result<Option<Flow>, ApplicationError> {
+        let flow = match message {
+            Message::Start { status, headers } => match self.kind.change(http::Exchange::start)? {
+                Sent::Ignored => return Ok(None),
+                Sent::Submit => {
+                    self.log_access(*status);
+                    with_start(*status, headers, |start| self.submit(start))?
+                }
+            },
+            Message::Body { data, more } => match self.kind.change(|state| state.body(*more))? {
+                Sent::Ignored => return Ok(None),
+                Sent::Submit => {
+                    let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
+                    let flow = self.submit(&Outbound::Body { data, more: *more })?;
+                    if !more {
+                        // What it has not taken is of no use to it any more.
+                        drop(self.kind.inbox.take());
+                        self.wake_receivers();
+                    }
+                    self.interrupted_at_times(flow, data.len())
+                }
+            },
+            Message::Other { .. } => return Err(self.kind.state.get().unexpected()),
+        };
+        Ok(Some(flow))
+    }
+
+    /// A message that breaks its own declaration ends the stream where it is.
+    fn submit(&self, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
+        let result = self.streams.submit(self.stream(), outbound);
+        if result.is_err() {
+            self.disconnect();
+            self.abort_stream();
+        }
+        result
+    }
+
+    fn answer_500(&self) {
+        self.log_access(500);
+        self.kind.change(|state| {
+            let _ = state.start();
+            let _ = state.body(false);
+        });
+        let body = b"Internal Server Error";
+        // It cannot fail: nothing of a response has been sent.
+        let _ = answer(&*self.streams, self.stream(), 500, body, None);
+        self.wake_receivers();
+    }
+
+    fn log_access(&self, status: u16) {
+        let scope = self.take_scope();
+        if let (Some(scope), Some(log)) = (scope, &self.application.access_log) {
+            log.response_started(&scope, status);
+        }
+    }
+}
