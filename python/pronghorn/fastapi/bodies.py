@@ -1,0 +1,158 @@
+"""What a path operation reads: the body of a request, its query string and its header fields.
+
+Each function gives what the frameworks' own code would, and raises what it would raise. Called by
+compiled routes.
+"""
+
+from __future__ import annotations
+
+import email.message
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import routing
+from fastapi._compat import Undefined
+from fastapi.exceptions import EndpointContext, RequestValidationError
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_limit_error: Callable[[Exception], Exception | None] = getattr(
+    routing, "get_body_limit_error", lambda error: None
+)
+_LIMIT_KEY = getattr(routing, "MAX_BODY_SIZE_SCOPE_KEY", "starlette.max_body_size")
+
+
+async def read_json(request: Request, call: Any, path: str | None, is_strict: bool) -> Any:
+    """The body as FastAPI reads it: parsed if it is declared as JSON, else bytes, or Undefined."""
+    try:
+        body = await request.body()
+        if not body:
+            return Undefined
+        content_type = request.headers.get("content-type")
+        if is_json(content_type) if content_type else not is_strict:
+            return await request.json()
+        return body
+    except json.JSONDecodeError as error:
+        invalid = RequestValidationError(
+            [
+                {
+                    "type": "json_invalid",
+                    "loc": ("body", error.pos),
+                    "msg": "JSON decode error",
+                    "input": {},
+                    "ctx": {"error": error.msg},
+                }
+            ],
+            body=error.doc,
+            endpoint_ctx=endpoint_context(call, request.scope, path),
+        )
+        routing._validation_failed(invalid)
+        raise invalid from error
+    except HTTPException:
+        raise
+    except Exception as error:
+        raise unreadable(request, error) from error
+
+
+async def read_form(request: Request, limits: Any, files: Any, has_limits: bool) -> Any:
+    """The body as a form, whose files are closed when the request is done."""
+    try:
+        if has_limits:
+            scope = request.scope.get("fastapi", {})
+            body = await request.form(**routing._resolve_form_limits(scope, limits))
+        else:
+            body = await request.form()
+        files.push_async_callback(body.close)
+        return body
+    except HTTPException:
+        raise
+    except Exception as error:
+        raise unreadable(request, error) from error
+
+
+def unreadable(request: Request, error: Exception) -> Exception:
+    """What FastAPI raises when a body could not be read."""
+    if _LIMIT_KEY in request.scope and (limit := _limit_error(error)):
+        return limit
+    return HTTPException(status_code=400, detail="There was an error parsing the body")
+
+
+_media_types: dict[str, bool] = {"application/json": True}
+_MEDIA_TYPES_MAX = 256
+"""Clients choose what they send: the memory of what was seen is bounded."""
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a non-empty content type declares JSON, by the rules of `email.message`."""
+    known = _media_types.get(content_type)
+    if known is not None:
+        return known
+    message = email.message.Message()
+    message["content-type"] = content_type
+    found = False
+    if message.get_content_maintype() == "application":
+        subtype = message.get_content_subtype()
+        found = subtype == "json" or subtype.endswith("+json")
+    if len(_media_types) < _MEDIA_TYPES_MAX:
+        _media_types[content_type] = found
+    return found
+
+
+def endpoint_context(call: Any, scope: Any, path: str | None) -> EndpointContext:
+    """Where the endpoint is, for the text of validation errors."""
+    context = routing._extract_endpoint_context(call)
+    if path:
+        mount_path = scope.get("root_path", "").rstrip("/")
+        context["path"] = f"{scope['method']} {mount_path}{path}"
+    return context
+
+
+def parse_query(query: bytes) -> dict[str, str]:
+    """The last value of each name in a query string."""
+    if not query:
+        return {}
+    text = query.decode("latin-1")
+    if "%" in text or "+" in text:
+        return dict(parse_qsl(text, keep_blank_values=True))
+    values = {}
+    for pair in text.split("&"):
+        name, equals, value = pair.partition("=")
+        if equals or name:
+            values[name] = value
+    return values
+
+
+def find_header(headers: RawHeaders, name: bytes) -> str | None:
+    """The first value of a header field, whose name is in lower case."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def own_headers(scope: Any) -> None:
+    """Make the header fields a list of this request's own, as the first look at them does."""
+    scope["headers"] = list(scope["headers"])
+
+
+_new = object.__new__
+
+
+def prime(request: Any) -> None:
+    """Give `request` the views that FastAPI has made before any dependency is called."""
+    scope = request.scope
+    if scope["query_string"]:
+        request.query_params  # noqa: B018 (made and kept by looking)
+    else:
+        request._query_params = query = _new(QueryParams)
+        query._list, query._dict = [], {}
+    headers = request.headers
+    if any(key == b"cookie" for key, _ in headers._list):
+        request.cookies  # noqa: B018
+    else:
+        request._cookies = {}

@@ -1,0 +1,168 @@
+"""Notices that a function which the accelerator stands in for, or uses, has been replaced.
+
+Libraries and tests patch FastAPI and Starlette while an application runs, and what they do has to
+count from the next request on. Two ways of looking: an attribute of a module is seen when it is set
+(the module's class gets a `__setattr__`), which costs a request nothing; the attributes of classes
+are compared, by identity, for every request. `Changes.epoch` grows with every change; whatever was
+compiled under another epoch is looked at again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from operator import attrgetter
+from types import CodeType, ModuleType
+from typing import Any
+
+from pronghorn.fastapi.standins import functions, function_of, resolve
+
+STEPS = ("solve_dependencies", "run_endpoint_function", "serialize_response")
+"""Names of `fastapi.routing` that a compiled route calls instead of standing in for them when they
+have been replaced. Everything else that is replaced switches its features off."""
+
+
+class Changes:
+    """What has been replaced since `watch` was called."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.features: frozenset[str] = frozenset()
+        """The features in which nothing has been replaced."""
+        self.replaced_steps: frozenset[str] = frozenset()
+        self._all: frozenset[str] = frozenset()
+        self._globals: dict[ModuleType, dict[str, set[str]]] = {}
+        self._originals: dict[tuple[ModuleType, str], Any] = {}
+        self._classes: list[_Class] = []
+        self._noticed = False
+
+    def watch(self, features: frozenset[str]) -> None:
+        """Take the present state of everything that `features` are about as the original one."""
+        self.unwatch()
+        self._all = features
+        attributes: dict[type, list[tuple[str, str]]] = {}
+        for feature, name in functions():
+            if feature not in features:
+                continue
+            namespace, last, found = resolve(name)
+            if isinstance(namespace, type):
+                attributes.setdefault(namespace, []).append((last, feature))
+            for module, used in _uses(function_of(found)):
+                self._globals.setdefault(module, {}).setdefault(used, set()).add(feature)
+        self._classes = [_Class(owner, pairs) for owner, pairs in attributes.items()]
+        for module, names in self._globals.items():
+            for name in names:
+                self._originals[module, name] = getattr(module, name)
+            _observe(module, self)
+        self.features, self.replaced_steps = features, frozenset()
+        self.epoch += 1
+
+    def unwatch(self) -> None:
+        """Forget everything; modules get their own class back."""
+        for module in self._globals:
+            _stop_observing(module)
+        self._globals, self._originals, self._classes = {}, {}, []
+        self.epoch += 1
+
+    def look(self) -> int:
+        """The epoch, after a look at what may have been replaced."""
+        for each in self._classes:
+            if each.getter(each.owner) != each.seen:
+                self._update()
+                return self.epoch
+        if self._noticed:
+            self._update()
+        return self.epoch
+
+    def notice(self, module: ModuleType, name: str) -> None:
+        """An attribute of an observed module has been set or deleted."""
+        if name in self._globals.get(module, ()):
+            self._noticed = True
+
+    def _update(self) -> None:
+        self._noticed = False
+        self.epoch += 1
+        off: set[str] = set()
+        steps: set[str] = set()
+        for module, names in self._globals.items():
+            for name, features in names.items():
+                if getattr(module, name, None) is self._originals[module, name]:
+                    continue
+                if name in STEPS and module.__name__ == "fastapi.routing":
+                    steps.add(name)
+                else:
+                    off |= features
+        for each in self._classes:
+            off |= each.replaced()
+        self.features = self._all - off
+        self.replaced_steps = frozenset(steps)
+
+
+class _Class:
+    """The attributes of one class that are compared for every request."""
+
+    __slots__ = ("_features", "_first", "getter", "owner", "seen")
+
+    def __init__(self, owner: type, attributes: list[tuple[str, str]]) -> None:
+        self.owner = owner
+        # The second name, there for every class, makes the result a tuple.
+        self.getter = attrgetter(*(name for name, _ in attributes), "__class__")
+        self.seen = self._first = self.getter(owner)
+        self._features = [feature for _, feature in attributes]
+
+    def replaced(self) -> set[str]:
+        """The features of the attributes that are not the first ones; they count as seen now."""
+        self.seen = self.getter(self.owner)
+        triples = zip(self._features, self.seen, self._first, strict=False)
+        return {feature for feature, now, first in triples if now is not first}
+
+
+def _uses(function: Any) -> Iterator[tuple[ModuleType, str]]:
+    """The globals that a function uses, and the attributes of those that are modules."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return
+    module = sys.modules[function.__module__]
+    names = set(_names(code))
+    for name in names:
+        if name in vars(module):
+            yield module, name
+            yield from _attributes(vars(module)[name], names, depth=2)
+
+
+def _attributes(found: Any, names: set[str], depth: int) -> Iterator[tuple[ModuleType, str]]:
+    if not isinstance(found, ModuleType) or not depth:
+        return
+    for name in names & set(vars(found)):
+        yield found, name
+        yield from _attributes(vars(found)[name], names, depth - 1)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _observe(module: ModuleType, changes: Changes) -> None:
+    own: Any = type(module)
+
+    class Observed(own):  # type: ignore[misc]
+        """A module that tells when it is changed."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            changes.notice(self, name)
+
+        def __delattr__(self, name: str) -> None:
+            super().__delattr__(name)
+            changes.notice(self, name)
+
+    Observed.__name__, Observed.__qualname__ = own.__name__, own.__qualname__
+    Observed.__module__ = own.__module__
+    module.__class__ = Observed
+
+
+def _stop_observing(module: ModuleType) -> None:
+    module.__class__ = type(module).__base__  # type: ignore[assignment]

@@ -1,0 +1,81 @@
+"""Whether the installed functions that the accelerator stands in for are ones that it knows.
+
+A fingerprint is a hash of a function's code: its instructions, constants, names, defaults and
+nested functions, not its place in the file. `known.json` holds the fingerprints of the supported
+releases, by minor version of Python, since instructions differ between those. A function may have
+several: one for each form in which the supported releases have it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from pronghorn.fastapi.standins import STAND_INS, function_of, resolve
+
+KNOWN = Path(__file__).with_name("known.json")
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+DIGEST_BYTES = 8
+
+
+def fingerprint(function: Any) -> str:
+    """The fingerprint of a Python function; "" for what has no code."""
+    code = getattr(function_of(function), "__code__", None)
+    if code is None:
+        return ""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest.update(repr(_describe(code)).encode())
+    return digest.hexdigest()
+
+
+@cache
+def known() -> dict[str, list[str]]:
+    """The fingerprints that are known for this version of Python, by function."""
+    table: dict[str, dict[str, list[str]]] = json.loads(KNOWN.read_text())
+    return table.get(PYTHON, {})
+
+
+def unknown_functions() -> dict[str, list[str]]:
+    """The functions of each feature that are not as we know them; features without are left out."""
+    unknown: dict[str, list[str]] = {}
+    for feature, names in STAND_INS.items():
+        strange = [name for name in names if installed(name) not in known().get(name, [])]
+        if strange:
+            unknown[feature] = strange
+    return unknown
+
+
+def installed(name: str) -> str | None:
+    """The fingerprint of an installed function, or None where there is no such function."""
+    try:
+        return fingerprint(resolve(name)[2])
+    except (ImportError, AttributeError):
+        return None
+
+
+def _describe(code: CodeType) -> tuple[Any, ...]:
+    return (
+        code.co_code,
+        [_constant(constant) for constant in code.co_consts],
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_flags,
+        code.co_argcount,
+        code.co_kwonlyargcount,
+    )
+
+
+def _constant(constant: Any) -> Any:
+    if isinstance(constant, CodeType):
+        return _describe(constant)
+    if isinstance(constant, frozenset):
+        # Its order differs from process to process.
+        return sorted(map(repr, constant))
+    return constant

@@ -1,0 +1,90 @@
+"""What happens when something raises: the three levels at which Starlette handles exceptions.
+
+Compiled code catches an exception where the framework would, and leaves the rest to the functions
+here, which do what `wrap_app_handling_exceptions` and `ServerErrorMiddleware` do once their
+application has raised. `Track` is the `send` of such code: it knows whether a response has started,
+for all levels at once, since a message that passes the inner one passes the outer ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from starlette._utils import is_async_callable
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import Request
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Handlers = tuple[dict[Any, Any], dict[int, Any]]
+
+
+class Track:
+    """A `send` that remembers whether a response has started."""
+
+    __slots__ = ("send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.started = False
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+        await self.send(message)
+
+
+async def recover(
+    exc: Exception, handlers: Handlers, conn: Any, scope: Scope, receive: Receive, track: Track
+) -> None:
+    """Answer with the handler for `exc`, or raise it again where there is none."""
+    exception_handlers, status_handlers = handlers
+    handler = None
+    if isinstance(exc, HTTPException):
+        handler = status_handlers.get(exc.status_code)
+    if handler is None:
+        handler = next(
+            (exception_handlers[each] for each in type(exc).__mro__ if each in exception_handlers),
+            None,
+        )
+    if handler is None:
+        raise exc
+    if track.started:
+        raise RuntimeError("Caught handled exception, but response already started.") from exc
+    if is_async_callable(handler):
+        response = await handler(conn, exc)
+    else:
+        response = await run_in_threadpool(handler, conn, exc)
+    if response is not None:
+        await response(scope, receive, track)
+    exc.__traceback__ = None
+
+
+async def server_error(
+    exc: Exception, middleware: ServerErrorMiddleware, scope: Scope, receive: Receive, track: Track
+) -> NoReturn:
+    """Answer 500 if nothing has been sent, and raise `exc` again for the server to log."""
+    request: Request = Request(scope)
+    handler: Any = middleware.handler
+    if middleware.debug:
+        response: Any = await run_in_threadpool(middleware.debug_response, request, exc)
+    elif handler is None:
+        response = middleware.error_response(request, exc)
+    elif is_async_callable(handler):
+        response = await handler(request, exc)
+    else:
+        response = await run_in_threadpool(handler, request, exc)
+    if not track.started:
+        await response(scope, receive, track.send)
+    raise exc
+
+
+def no_response() -> Any:
+    """Raise what awaiting the response raises when a dependency has swallowed an exception."""
+    if False:
+        response = None
+    return response  # type: ignore[possibly-undefined]  # noqa: F821

@@ -1,0 +1,326 @@
+"""Writes the code that gathers what an endpoint is called with.
+
+The straight-line form of `solve_dependencies` for one tree of dependants: each dependency's
+parameters, then the dependency, in FastAPI's order, with errors collected in the same order.
+Parameters that are single values are read and validated in place; whatever is more than that is
+left to FastAPI's own functions, called in the same place. Called by `codegen`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from typing import Any
+
+from fastapi import params
+from fastapi._compat import Undefined, field_annotation_is_sequence, get_missing_field_error
+from fastapi._compat.v2 import _regenerate_error_with_loc
+from fastapi.background import BackgroundTasks
+from fastapi.dependencies import utils
+from fastapi.dependencies.models import (
+    Dependant,
+    _get_cache_key,
+    _get_oauth_scopes,
+    _is_async_gen_callable,
+    _is_coroutine_callable,
+    _is_gen_callable,
+)
+from fastapi.security.oauth2 import SecurityScopes
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
+from starlette.concurrency import run_in_threadpool
+
+from pronghorn.fastapi.analysis import Facts, tree
+from pronghorn.fastapi.source import Source
+
+IMMUTABLE = (str, int, float, bool, bytes, type(None))
+MISSING: Any = object()
+
+KINDS = (
+    ("path_params", "path_params", "request.path_params"),
+    ("query_params", "query", "request.query_params"),
+    ("header_params", "headers", "request.headers"),
+    ("cookie_params", "cookies", "request.cookies"),
+)
+"""Of the parameters of a dependant: its attribute, the variable that single values are read from,
+and what FastAPI's own functions read from."""
+
+
+class Solver:
+    """Writes the code for one route."""
+
+    def __init__(self, source: Source, facts: Facts, is_wrapped: bool) -> None:
+        self.source = source
+        self.facts = facts
+        self.is_wrapped = is_wrapped
+        """The request comes from code that may have changed it, or made another one."""
+        self.nodes = tree(facts.dependant)
+        self.needs_stub = any(each.response_param_name for each in self.nodes)
+        self.needs_background = any(each.background_tasks_param_name for each in self.nodes)
+        self.shows_request = is_wrapped or any(
+            each.request_param_name or each.http_connection_param_name for each in self.nodes
+        )
+        self.has_generators = any(
+            _is_gen_callable(each.call) or _is_async_gen_callable(each.call)
+            for each in self.nodes[1:]
+        )
+        self._uses = {kind for node in self.nodes for kind in self._kinds_with_plain_fields(node)}
+        self._needs_views = any(
+            not self._is_plain_kind(node, kind) for node in self.nodes for kind, _, _ in KINDS
+        )
+        self.needs_request = (
+            self.shows_request
+            or self.has_generators
+            or self._needs_views
+            or facts.body_field is not None
+            or "cookie_params" in self._uses
+        )
+        self.can_fail = any(
+            getattr(node, kind) for node in self.nodes for kind, _, _ in KINDS
+        ) or any(node.body_params for node in self.nodes)
+        self._keys = Counter(_get_cache_key(dependant=each) for each in self.nodes[1:])
+        self._cached: dict[Any, str] = {}
+
+    def write(self) -> str:
+        """Write the code; return the arguments for the endpoint."""
+        line = self.source.line
+        if self.can_fail:
+            line("errors = []")
+        if self.needs_stub:
+            line("stub = Response()")
+            line('del stub.headers["content-length"]')
+            line("stub.status_code = None")
+        if self.needs_background:
+            line("background = None")
+        for key, uses in self._keys.items():
+            if uses > 1:
+                self._cached[key] = variable = self.source.variable("solved")
+                line(f"{variable} = {self._named(MISSING, 'missing')}")
+        self._write_views()
+        return self._solve(self.facts.dependant)
+
+    def _write_views(self) -> None:
+        line = self.source.line
+        if self.is_wrapped:
+            line("query, headers, cookies = request.query_params, request.headers, request.cookies")
+            return
+        if self.shows_request:
+            line("prime(request)")
+            if "query_params" in self._uses:
+                line("query = request._query_params._dict")
+            if "header_params" in self._uses:
+                line("headers = request._headers._list")
+        else:
+            if "query_params" in self._uses:
+                line('query = parse_query(scope["query_string"])')
+            line('if type(scope["headers"]) is not list: own_headers(scope)')
+            if "header_params" in self._uses:
+                line('headers = scope["headers"]')
+        if "cookie_params" in self._uses:
+            line("cookies = request.cookies")
+
+    def _solve(self, node: Dependant) -> str:
+        arguments: list[tuple[str, str]] = []
+        for dependency in node.dependencies:
+            solved = self._solve_dependency(dependency)
+            if dependency.name is not None:
+                arguments.append((dependency.name, solved))
+        for kind, variable, view in KINDS:
+            fields = getattr(node, kind)
+            if not fields:
+                continue
+            if self._is_plain_kind(node, kind):
+                if kind == "path_params":
+                    self.source.line('path_params = scope["path_params"]')
+                arguments += [
+                    (field.name, self._read(field, variable, kind == "header_params"))
+                    for field in fields
+                ]
+            else:
+                arguments += self._read_all(fields, view)
+        if node.body_params:
+            arguments += self._read_body(node)
+        arguments += self._write_specials(node)
+        # As in a dict, a name keeps its place and takes the last value.
+        return ", ".join(f"{name}={value}" for name, value in dict(arguments).items())
+
+    def _solve_dependency(self, node: Dependant) -> str:
+        source = self.source
+        fails = any(
+            each.body_params or any(getattr(each, kind) for kind, _, _ in KINDS)
+            for each in tree(node)
+        )
+        mark = source.variable("mark")
+        if fails:
+            source.line(f"{mark} = len(errors)")
+        arguments = self._solve(node)
+        value = source.variable("value")
+        cached = self._cached.get(_get_cache_key(dependant=node))
+        with source.block(f"if len(errors) == {mark}:" if fails else "if True:"):
+            if cached is None:
+                self._call(node, arguments, value)
+                return value
+            missing = self._named(MISSING, "missing")
+            if node.use_cache:
+                with source.block(f"if {cached} is {missing}:"):
+                    self._call(node, arguments, cached)
+                source.line(f"{value} = {cached}")
+            else:
+                self._call(node, arguments, value)
+                source.line(f"if {cached} is {missing}: {cached} = {value}")
+        return value
+
+    def _call(self, node: Dependant, arguments: str, value: str) -> None:
+        source = self.source
+        call = self._named(node.call, "dependency")
+        if _is_gen_callable(node.call) or _is_async_gen_callable(node.call):
+            solve = self._named(utils._solve_generator, "solve_generator")
+            stack = "function_stack" if node.scope == "function" else "request_stack"
+            dependant = self._named(node, "dependant")
+            source.line(
+                f"{value} = await {solve}(dependant={dependant}, stack={stack}, "
+                f"sub_values=dict({arguments}), request=request)"
+            )
+            return
+        if _is_coroutine_callable(node.call):
+            call = f"{call}({arguments})"
+        else:
+            run = self._named(run_in_threadpool, "run_in_threadpool")
+            call = f"{run}({call}{', ' if arguments else ''}{arguments})"
+        if node.concurrency is None:
+            source.line(f"{value} = await {call}")
+            return
+        limit = self._named(node.concurrency, "limit")
+        with source.block(f"async with {limit}.get_semaphore():"):
+            source.line(f"{value} = await {call}")
+
+    def _read(self, field: Any, variable: str, is_header: bool) -> str:
+        source = self.source
+        info = field.field_info
+        alias = utils._get_param_aliases(field)[0][1]
+        location = self._named((info.in_.value, alias), "location")
+        value = source.variable("value")
+        if is_header and not self.is_wrapped:
+            source.line(f"{value} = find_header(headers, {alias.lower().encode('latin-1')!r})")
+        else:
+            source.line(f"{value} = {variable}.get({alias!r})")
+        with source.block(f"if {value} is None:"):
+            self._write_default(field, value, location)
+        with source.block("else:"):
+            self._validate(field, value, value, location)
+        return value
+
+    def _write_default(self, field: Any, value: str, location: str) -> None:
+        source = self.source
+        info = field.field_info
+        if info.is_required():
+            missing = self._named(get_missing_field_error, "get_missing_field_error")
+            source.line(f"errors.append({missing}(loc={location}))")
+            return
+        if type(info.default) in IMMUTABLE and info.default_factory is None:
+            source.line(f"{value} = {self._named(info.default, 'default')}")
+        else:
+            copied = self._named(deepcopy, "deepcopy")
+            source.line(f"{value} = {copied}({self._named(field, 'field')}.default)")
+        if info.validate_default:
+            self._validate(field, value, value, location)
+
+    def _validate(self, field: Any, given: str, value: str, location: str) -> None:
+        source = self.source
+        adapter = field._type_adapter
+        validator = adapter.validator
+        validate = (
+            validator.validate_python
+            if type(validator) is SchemaValidator
+            else adapter.validate_python
+        )
+        invalid = self._named(ValidationError, "ValidationError")
+        located = self._named(_regenerate_error_with_loc, "located")
+        with source.block("try:"):
+            name = self._named(validate, "validate")
+            source.line(f"{value} = {name}({given}, from_attributes=True)")
+        with source.block(f"except {invalid} as exc:"):
+            source.line(f"{value} = None")
+            source.line(
+                f"errors.extend({located}(errors=exc.errors(include_url=False), "
+                f"loc_prefix={location}))"
+            )
+
+    def _read_all(self, fields: list[Any], view: str) -> list[tuple[str, str]]:
+        """Leave a whole kind of parameters to FastAPI."""
+        source = self.source
+        values, found = source.variable("values"), source.variable("found")
+        read = self._named(utils.request_params_to_args, "request_params_to_args")
+        source.line(f"{values}, {found} = {read}({self._named(fields, 'fields')}, {view})")
+        source.line(f"if {found}: errors.extend({found})")
+        return [(field.name, f"{values}[{field.name!r}]") for field in fields]
+
+    def _read_body(self, node: Dependant) -> list[tuple[str, str]]:
+        source = self.source
+        fields = node.body_params
+        first = fields[0]
+        embed = self.facts.embed_body_fields
+        if (
+            not self.facts.is_body_form
+            and len(fields) == 1
+            and not embed
+            and not utils._should_embed_body_fields(fields)
+            and not utils._get_form_models(first)
+        ):
+            value = source.variable("value")
+            location = self._named(("body",), "location")
+            with source.block(f"if body is {self._named(Undefined, 'Undefined')}:"):
+                self._write_default(first, value, location)
+            with source.block("else:"):
+                self._validate(first, "body", value, location)
+            return [(first.name, value)]
+        values, found = source.variable("values"), source.variable("found")
+        read = self._named(utils.request_body_to_args, "request_body_to_args")
+        source.line(
+            f"{values}, {found} = await {read}(body_fields={self._named(fields, 'fields')}, "
+            f"received_body=body, embed_body_fields={embed!r})"
+        )
+        source.line(f"errors.extend({found})")
+        return [(field.name, f"{values}[{field.name!r}]") for field in fields]
+
+    def _write_specials(self, node: Dependant) -> list[tuple[str, str]]:
+        arguments = []
+        if node.http_connection_param_name:
+            arguments.append((node.http_connection_param_name, "request"))
+        if node.request_param_name:
+            arguments.append((node.request_param_name, "request"))
+        if node.background_tasks_param_name:
+            make = self._named(BackgroundTasks, "BackgroundTasks")
+            self.source.line(f"if background is None: background = {make}()")
+            arguments.append((node.background_tasks_param_name, "background"))
+        if node.response_param_name:
+            arguments.append((node.response_param_name, "stub"))
+        if node.security_scopes_param_name:
+            scopes = self._named(SecurityScopes, "SecurityScopes")
+            oauth = self._named(_get_oauth_scopes, "get_oauth_scopes")
+            name = self._named(node, "dependant")
+            expression = f"{scopes}(scopes={oauth}(dependant={name}))"
+            arguments.append((node.security_scopes_param_name, expression))
+        return arguments
+
+    def _is_plain_kind(self, node: Dependant, kind: str) -> bool:
+        return all(_is_plain(field) for field in getattr(node, kind))
+
+    def _kinds_with_plain_fields(self, node: Dependant) -> set[str]:
+        return {
+            kind for kind, _, _ in KINDS if getattr(node, kind) and self._is_plain_kind(node, kind)
+        }
+
+    def _named(self, thing: Any, hint: str) -> str:
+        return self.source.name(thing, hint)
+
+
+def _is_plain(field: Any) -> bool:
+    """Whether a parameter is a single value under a single name."""
+    info = field.field_info
+    return (
+        isinstance(info, params.Param)
+        and utils._get_param_model(field) is None
+        and len(utils._get_param_aliases(field)) == 1
+        and not field_annotation_is_sequence(info.annotation)
+    )

@@ -1,0 +1,150 @@
+"""Which functions of FastAPI, Starlette and AnyIO the accelerator stands in for, by feature.
+
+The one table that fingerprints, the noticing of patches and the report are made from. A feature is
+on while every function under it is one that we know; what depends on a feature that is off runs
+through the frameworks' own code. `starlette` names what several features need, once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+STAND_INS: dict[str, tuple[str, ...]] = {
+    # The layers between the server and the first middleware of the user.
+    "outer": (
+        "fastapi.applications:FastAPI.__call__",
+        "fastapi.telemetry._api:_unconfigured",
+        "fastapi.telemetry._asgi:ExceptionTelemetryMiddleware.__call__",
+        "fastapi.telemetry._asgi:NativeTelemetry.enabled",
+        "starlette.applications:Starlette.__call__",
+        "starlette.middleware.errors:ServerErrorMiddleware.__call__",
+        "starlette.middleware.errors:ServerErrorMiddleware.error_response",
+    ),
+    # The layers between the user's middleware and the router.
+    "inner": (
+        "fastapi.middleware.asyncexitstack:AsyncExitStackMiddleware.__call__",
+        "starlette._exception_handler:_lookup_exception_handler",
+        "starlette._exception_handler:wrap_app_handling_exceptions",
+        "starlette._utils:is_async_callable",
+        "starlette.middleware.exceptions:ExceptionMiddleware.__call__",
+        "starlette.requests:HTTPConnection.__init__",
+        "starlette.requests:Request.__init__",
+        "starlette.routing:Router.__call__",
+    ),
+    # Which route a request is for, and what the scope says about it.
+    "routing": (
+        "fastapi.routing:APIRoute.handle",
+        "fastapi.routing:APIRoute.matches",
+        "fastapi.routing:APIRouter.app",
+        "fastapi.routing:APIRouter.handle",
+        "fastapi.routing:APIRouter.matches",
+        "fastapi.routing:_EffectiveRouteContext.matches",
+        "fastapi.routing:_IncludedRouter._handle_selected",
+        "fastapi.routing:_IncludedRouter._match",
+        "fastapi.routing:_IncludedRouter.effective_candidates",
+        "fastapi.routing:_IncludedRouter.handle",
+        "fastapi.routing:_IncludedRouter.matches",
+        "fastapi.routing:_get_fastapi_scope",
+        "fastapi.routing:_restore_fastapi_scope_key",
+        "fastapi.telemetry._api:_route_selected",
+        "starlette._utils:get_route_path",
+        "starlette.routing:Route.handle",
+        "starlette.routing:Route.matches",
+    ),
+    # What a path operation does with a request.
+    "handlers": (
+        "fastapi._compat.v2:ModelField.get_default",
+        "fastapi._compat.v2:ModelField.serialize",
+        "fastapi._compat.v2:ModelField.serialize_json",
+        "fastapi._compat.v2:ModelField.validate",
+        "fastapi._compat.v2:_regenerate_error_with_loc",
+        "fastapi.dependencies.models:_get_cache_key",
+        "fastapi.dependencies.models:_get_computed_scope",
+        "fastapi.dependencies.models:_get_oauth_scopes",
+        "fastapi.dependencies.utils:_get_multidict_value",
+        "fastapi.dependencies.utils:_get_param_aliases",
+        "fastapi.dependencies.utils:_solve_generator",
+        "fastapi.dependencies.utils:_validate_value_with_model_field",
+        "fastapi.dependencies.utils:request_body_to_args",
+        "fastapi.dependencies.utils:request_params_to_args",
+        "fastapi.dependencies.utils:solve_dependencies",
+        "fastapi.exceptions:RequestValidationError.__init__",
+        "fastapi.routing:_build_response_args",
+        "fastapi.routing:_extract_endpoint_context",
+        "fastapi.routing:get_request_handler",
+        "fastapi.routing:request_response",
+        "fastapi.routing:run_endpoint_function",
+        "fastapi.routing:serialize_response",
+        "fastapi.telemetry._api:_operation",
+        "fastapi.telemetry._api:_run_sync_endpoint",
+        "fastapi.telemetry._api:_validation_failed",
+        "fastapi.telemetry._api:get_telemetry_data",
+        "fastapi.utils:is_body_allowed_for_status_code",
+        "starlette.concurrency:run_in_threadpool",
+        "starlette.datastructures:Headers.__getitem__",
+        "starlette.datastructures:Headers.__init__",
+        "starlette.datastructures:ImmutableMultiDict.__getitem__",
+        "starlette.datastructures:ImmutableMultiDict.__init__",
+        "starlette.datastructures:QueryParams.__init__",
+        "starlette.requests:HTTPConnection.cookies",
+        "starlette.requests:HTTPConnection.headers",
+        "starlette.requests:HTTPConnection.path_params",
+        "starlette.requests:HTTPConnection.query_params",
+    ),
+    # A request body that is JSON.
+    "json_body": (
+        "starlette.requests:Request.body",
+        "starlette.requests:Request.json",
+        "starlette.requests:Request.stream",
+    ),
+    # A response that is JSON, without an object for it.
+    "json_response": (
+        "fastapi.encoders:jsonable_encoder",
+        "starlette.responses:JSONResponse.__init__",
+        "starlette.responses:JSONResponse.render",
+        "starlette.responses:Response.__call__",
+        "starlette.responses:Response.__init__",
+        "starlette.responses:Response.init_headers",
+        "starlette.responses:Response.render",
+    ),
+}
+"""Feature -> functions, as `module:qualified name`."""
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "outer": ("inner",),
+    "inner": ("routing",),
+    "handlers": ("inner",),
+    "json_body": ("handlers",),
+    "json_response": ("handlers",),
+}
+"""What a feature is of no use without."""
+
+
+def functions() -> Iterator[tuple[str, str]]:
+    """Every feature with each of its functions."""
+    for feature, names in STAND_INS.items():
+        for name in names:
+            yield feature, name
+
+
+def resolve(name: str) -> tuple[Any, str, Any]:
+    """The namespace that holds a function, the function's name there, and the function.
+
+    Raises ImportError or AttributeError where this version has no such function.
+    """
+    module_name, _, qualified = name.partition(":")
+    namespace: Any = importlib.import_module(module_name)
+    *parents, last = qualified.split(".")
+    for parent in parents:
+        namespace = getattr(namespace, parent)
+    found = vars(namespace)[last] if last in vars(namespace) else getattr(namespace, last)
+    return namespace, last, found
+
+
+def function_of(found: Any) -> Any:
+    """The plain function behind a property, a class or static method."""
+    if isinstance(found, property):
+        return found.fget
+    return getattr(found, "__func__", found)
