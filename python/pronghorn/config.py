@@ -116,10 +116,15 @@ class Config(Settings):
             from pronghorn.message_logger import MessageLoggerMiddleware
 
             self.loaded_app = MessageLoggerMiddleware(self.loaded_app)
+        self._report_acceleration()
         self.loaded = True
 
     def load_app(self) -> Any:
         """Import the application and return it as it is; exits if there is none."""
+        if self.accelerate != "off":
+            from pronghorn.fastapi import install
+
+            install()
         try:
             return import_from_string(self.app)
         except ImportFromStringError as error:
@@ -169,6 +174,20 @@ class Config(Settings):
                     listener.address, listener.sockets[0], is_ssl=self.is_ssl
                 )
                 logger.info(message, *arguments, extra={"color_message": color_message})
+
+    def _report_acceleration(self) -> None:
+        if self.accelerate == "off":
+            return
+        from pronghorn.fastapi import start_up_line, state
+
+        level, line = start_up_line()
+        if self.accelerate == "on" and not state.features:
+            _refuse(
+                "`--accelerate on`: nothing can be accelerated, "
+                + (line or "the application does not use FastAPI.")
+            )
+        if line:
+            logger.log(level, line)
 
     def _encode_headers(self) -> list[tuple[bytes, bytes]]:
         encoded = [

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from configparser import RawConfigParser
 
 LifespanName: TypeAlias = Literal["auto", "on", "off"]
+AccelerateName: TypeAlias = Literal["auto", "on", "off"]
 InterfaceName: TypeAlias = Literal["auto", "asgi3", "asgi2", "wsgi"]
 FilePath: TypeAlias = str | os.PathLike[str]
 LogConfig: TypeAlias = "dict[str, Any] | FilePath | RawConfigParser | IO[Any]"
@@ -418,6 +419,12 @@ class Settings:
         "application that still waits in receive() is told http.disconnect.",
         group=LIMITS,
         minimum=0,
+    )
+    accelerate: AccelerateName = option(
+        "auto",
+        "Run FastAPI applications faster, with the same behaviour. auto leaves to FastAPI what it "
+        "does not know in the installed version; on refuses to start where nothing is known.",
+        group=APPLICATION,
     )
 
     def __post_init__(self) -> None:

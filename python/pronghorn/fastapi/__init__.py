@@ -3,7 +3,7 @@
 The server installs it before it imports the application (`--accelerate`); by hand:
 
     from pronghorn.fastapi import accelerate
-    accelerate(app)             # looks at the application; everything that is FastAPI becomes faster
+    accelerate(app)  # `app` may be wrapped: every FastAPI application becomes faster
 
 `install()` is the same without an application: it works at class level, for every application of
 the process, and waits for FastAPI to be imported if it has not been. `uninstall()` restores the
@@ -19,9 +19,17 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pronghorn.fastapi.installing import install, state, uninstall
+from pronghorn.fastapi.installing import install, start_up_line, state, uninstall
 
-__all__ = ["accelerate", "install", "keep_original", "report", "state", "uninstall"]
+__all__ = [
+    "accelerate",
+    "install",
+    "keep_original",
+    "report",
+    "start_up_line",
+    "state",
+    "uninstall",
+]
 
 Thing = TypeVar("Thing")
 

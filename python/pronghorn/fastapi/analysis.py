@@ -15,13 +15,13 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from fastapi import routing
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import (
     Dependant,
     _get_cache_key,
     _is_async_gen_callable,
     _is_gen_callable,
 )
-from fastapi.datastructures import DefaultPlaceholder
 
 WRAPPERS_MAX = 8
 """How deep a handler is looked for in its wrappers."""

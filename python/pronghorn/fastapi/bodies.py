@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl
 from fastapi import routing
 from fastapi._compat import Undefined
 from fastapi.exceptions import EndpointContext, RequestValidationError
-from starlette.datastructures import Headers, QueryParams
+from fastapi.telemetry._api import _validation_failed as validation_failed
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -51,7 +52,7 @@ async def read_json(request: Request, call: Any, path: str | None, is_strict: bo
             body=error.doc,
             endpoint_ctx=endpoint_context(call, request.scope, path),
         )
-        routing._validation_failed(invalid)
+        validation_failed(invalid)
         raise invalid from error
     except HTTPException:
         raise

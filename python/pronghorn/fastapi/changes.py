@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import CodeType, ModuleType
 from typing import Any
 
-from pronghorn.fastapi.standins import functions, function_of, resolve
+from pronghorn.fastapi.standins import function_of, functions, resolve
 
 STEPS = ("solve_dependencies", "run_endpoint_function", "serialize_response")
 """Names of `fastapi.routing` that a compiled route calls instead of standing in for them when they

@@ -20,6 +20,7 @@ import anyio.to_thread
 from fastapi import routing
 from fastapi._compat import Undefined
 from fastapi._compat.v2 import _regenerate_error_with_loc
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import FastAPIError, RequestValidationError, ResponseValidationError
 from fastapi.telemetry import _api as telemetry_api
 from fastapi.telemetry._asgi import _exception
@@ -29,9 +30,19 @@ from pydantic_core import SchemaSerializer, SchemaValidator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pronghorn.fastapi import bodies, json_text, recovery
 from pronghorn.fastapi.analysis import NOT_AWAITED, Facts, rewrap
+from pronghorn.fastapi.bodies import (
+    endpoint_context,
+    find_header,
+    own_headers,
+    parse_query,
+    prime,
+    read_form,
+    read_json,
+)
+from pronghorn.fastapi.json_text import dump
 from pronghorn.fastapi.matching import Place
+from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
 from pronghorn.fastapi.solving import Solver
 from pronghorn.fastapi.source import Source
 
@@ -89,32 +100,32 @@ _RUNTIME: dict[str, Any] = {
     "RequestValidationError": RequestValidationError,
     "Response": Response,
     "ResponseValidationError": ResponseValidationError,
-    "Track": recovery.Track,
+    "Track": Track,
     "Undefined": Undefined,
     "ValidationError": ValidationError,
     "build_response_args": routing._build_response_args,
-    "dump": json_text.dump,
-    "endpoint_context": bodies.endpoint_context,
-    "find_header": bodies.find_header,
+    "dump": dump,
+    "endpoint_context": endpoint_context,
+    "find_header": find_header,
     "get_telemetry_data": telemetry_api.get_telemetry_data,
     "is_body_allowed": is_body_allowed_for_status_code,
-    "jsonable_encoder": routing.jsonable_encoder,
+    "jsonable_encoder": jsonable_encoder,
     "located": _regenerate_error_with_loc,
-    "no_response": recovery.no_response,
+    "no_response": no_response,
     "observe_exception": _exception,
     "operation": telemetry_api._operation,
-    "own_headers": bodies.own_headers,
-    "parse_query": bodies.parse_query,
+    "own_headers": own_headers,
+    "parse_query": parse_query,
     "partial": partial,
-    "prime": bodies.prime,
-    "read_form": bodies.read_form,
-    "read_json": bodies.read_json,
-    "recover": recovery.recover,
+    "prime": prime,
+    "read_form": read_form,
+    "read_json": read_json,
+    "recover": recover,
     "route_selected": telemetry_api._route_selected,
     "routing": routing,
     "run_sync": anyio.to_thread.run_sync,
     "run_sync_endpoint": telemetry_api._run_sync_endpoint,
-    "server_error": recovery.server_error,
+    "server_error": server_error,
     "validation_failed": telemetry_api._validation_failed,
 }
 
@@ -208,14 +219,13 @@ class _Writer:
         has_request = operation.needs_request or bool(self.facts.wrappers)
         if has_request:
             line("request = Request(scope, receive, track)")
-        with block("try:"):
-            with self._stack("request_stack", "fastapi_inner_astack", NOT_AWAITED):
-                with self._stack("function_stack", "fastapi_function_astack", "response"):
-                    if self.facts.wrappers:
-                        line("response = await wrapped_handler(request)")
-                    else:
-                        operation.write()
-                operation.write_send()
+        with block("try:"), self._stack("request_stack", "fastapi_inner_astack", NOT_AWAITED):
+            with self._stack("function_stack", "fastapi_function_astack", "response"):
+                if self.facts.wrappers:
+                    line("response = await wrapped_handler(request)")
+                else:
+                    operation.write()
+            operation.write_send()
         with block("except Exception as exc:"):
             if not has_request:
                 line("request = Request(scope, receive, track)")
@@ -502,16 +512,14 @@ class _Operation:
         }
         serializer = field._type_adapter.serializer
         if not uses_dump:
-            dump = field.serialize
+            serialize = field.serialize
         elif type(serializer) is SchemaSerializer:
-            dump = serializer.to_json
+            serialize = serializer.to_json
         else:
-            dump = field.serialize_json
+            serialize = field.serialize_json
         arguments.setdefault("by_alias", False)
-        given = "".join(
-            f", {key}={self.name(value, key)}" for key, value in arguments.items()
-        )
-        self.line(f"content = {self.name(dump, 'dump')}(value{given})")
+        given = "".join(f", {key}={self.name(value, key)}" for key, value in arguments.items())
+        self.line(f"content = {self.name(serialize, 'serialize')}(value{given})")
 
 
 class _Solved:

@@ -29,7 +29,7 @@ LAYERS_MAX = 64
 # `os.environ` decodes and encodes with every question.
 _environment: Any = getattr(os.environ, "_data", os.environ)
 _PROVIDER_VARIABLES: tuple[Any, ...] = tuple(
-    os.environ.encodekey(name) if _environment is not os.environ else name  # type: ignore[attr-defined]
+    os.environ.encodekey(name) if _environment is not os.environ else name
     for name in (
         "OTEL_PYTHON_TRACER_PROVIDER",
         "OTEL_PYTHON_METER_PROVIDER",

@@ -73,7 +73,7 @@ def _read(app: Any, features: frozenset[str]) -> Facts | str:
     return found
 
 
-_FIELDS = attrgetter(*Dependant.__slots__)  # type: ignore[attr-defined]
+_FIELDS = attrgetter(*Dependant.__slots__)
 
 
 def _state(node: Dependant) -> tuple[Any, ...]:
@@ -94,10 +94,7 @@ def _current(about: Any, facts: Facts | None) -> Callable[[], bool]:
     def is_current() -> bool:
         if about.app is not app or root.call is not call:
             return False
-        for node, state in nodes:
-            if fields(node) != state:
-                return False
-        return True
+        return all(fields(node) == state for node, state in nodes)
 
     return is_current
 
@@ -116,7 +113,10 @@ class Plan:
         self.server_error: ServerErrorMiddleware | None = None
         self.table = Table(app.router)
         self._middleware_stack = app.router.middleware_stack
-        self._chain = [(exception, exception.app), (self.exit_stack, self.router)]
+        self._chain: list[tuple[Any, Any]] = [
+            (exception, exception.app),
+            (self.exit_stack, self.router),
+        ]
 
     def is_current(self) -> bool:
         """Whether the application is still built and routed as it was."""
@@ -160,7 +160,9 @@ class Plan:
         if entry.tier == "original":
             return None
         facts = entry.facts
-        is_compiled = facts is not None and not (facts.provider and facts.provider.dependency_overrides)
+        is_compiled = facts is not None and not (
+            facts.provider and facts.provider.dependency_overrides
+        )
         key = (is_outer, has_telemetry, is_compiled)
         program = entry.programs.get(key)
         if program is None:

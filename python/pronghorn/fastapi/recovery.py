@@ -33,6 +33,7 @@ class Track:
         self.started = False
 
     async def __call__(self, message: Any) -> None:
+        """Send a message."""
         if message["type"] == "http.response.start":
             self.started = True
         await self.send(message)
@@ -85,6 +86,10 @@ async def server_error(
 
 def no_response() -> Any:
     """Raise what awaiting the response raises when a dependency has swallowed an exception."""
-    if False:
+    response: Any
+    if _never:
         response = None
-    return response  # type: ignore[possibly-undefined]  # noqa: F821
+    return response
+
+
+_never = False

@@ -39,7 +39,7 @@ def report(app: Any) -> list[RouteReport]:
         else:
             entry = place.entry or Entry(place, changes.features)
             tier, reason, requests = entry.tier, entry.reason, entry.requests
-        path = getattr(about, "path_format", None) or getattr(about, "path", "")
+        path: str = getattr(about, "path_format", "") or getattr(about, "path", "")
         reports.append(RouteReport(_methods(about), path, tier, reason, requests))
     return reports
 
