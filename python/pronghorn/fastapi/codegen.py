@@ -42,6 +42,7 @@ from pronghorn.fastapi.bodies import (
 )
 from pronghorn.fastapi.json_text import dump
 from pronghorn.fastapi.matching import Place
+from pronghorn.fastapi.overriding import Overridden, Solved
 from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
 from pronghorn.fastapi.solving import Solver
 from pronghorn.fastapi.source import Source
@@ -99,6 +100,7 @@ _RUNTIME: dict[str, Any] = {
     "Request": Request,
     "RequestValidationError": RequestValidationError,
     "Response": Response,
+    "Overridden": Overridden,
     "ResponseValidationError": ResponseValidationError,
     "Track": Track,
     "Undefined": Undefined,
@@ -290,6 +292,8 @@ class _Operation:
         self.has_background = not self.solves or self.solver.needs_background
         self.is_direct = self._can_be_direct()
         """The response is sent without an object for it, unless the endpoint returns one."""
+        if self.solves and self.solver.watches_overrides and not self.is_direct:
+            self.solver.needs_stub = self.has_stub = True
 
     @property
     def call(self) -> str:
@@ -422,10 +426,14 @@ class _Operation:
             line(f"if raw.background is None: raw.background = {background}")
             line("response = raw")
         with self.block("else:"):
-            uses_dump = self.facts.response_field is not None and self.facts.is_default_class
+            facts = self.facts
+            uses_dump = facts.response_field is not None and facts.is_default_class
             with self.block(self._operation("serialization")):
                 self._serialize(uses_dump)
-            if self.is_direct:
+            if self.is_direct and self.solver.watches_overrides:
+                line("response = None if overridden is None else overridden.respond(")
+                line(f"    content, {facts.status_code!r}, background)")
+            elif self.is_direct:
                 line("response = None")
             else:
                 self._make_response(uses_dump, background)
@@ -453,7 +461,7 @@ class _Operation:
     def _solved(self, background: str) -> str:
         if not self.solves:
             return "solved"
-        solved = self.name(_Solved, "Solved")
+        solved = self.name(Solved, "Solved")
         return f"{solved}(stub, {background})"
 
     def _serialize(self, uses_dump: bool) -> None:
@@ -520,13 +528,3 @@ class _Operation:
         arguments.setdefault("by_alias", False)
         given = "".join(f", {key}={self.name(value, key)}" for key, value in arguments.items())
         self.line(f"content = {self.name(serialize, 'serialize')}(value{given})")
-
-
-class _Solved:
-    """What `_build_response_args` reads."""
-
-    __slots__ = ("background_tasks", "response")
-
-    def __init__(self, response: Any, background_tasks: Any) -> None:
-        self.response = response
-        self.background_tasks = background_tasks

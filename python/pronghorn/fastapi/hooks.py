@@ -21,7 +21,7 @@ from opentelemetry.metrics import _internal as metrics_internal
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan
+from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
 
 LAYERS_MAX = 64
 """How deep in an application's layers its `ExceptionMiddleware` is looked for."""
@@ -143,6 +143,8 @@ def _call_exception_middleware(original: Any) -> Any:
                 if found is not None:
                     program, path_params = found
                     return program(scope, receive, send, path_params)
+        if observer.tell is not None and scope["type"] == "http":
+            observer.tell("original")
         return original(self, scope, receive, send)
 
     return __call__

@@ -127,7 +127,12 @@ class Table:
             self.is_readable = False
 
     def _flatten_included(self, included: _IncludedRouter) -> None:
-        self.routers.append(_snapshot(included.original_router))
+        router = included.original_router
+        self.routers.append(_snapshot(router))
+        kind = type(router)
+        if kind.matches is not APIRouter.matches or kind.handle is not APIRouter.handle:
+            self.places.append(Place(included, is_opaque=True))
+            return
         context = included.include_context
         is_limited = bool(getattr(context, "form_limits", None))
         for candidate in included.effective_candidates():

@@ -39,6 +39,15 @@ SWITCH = "__pronghorn_accelerate__"
 """An attribute of an application or an endpoint; False leaves it to FastAPI."""
 
 
+class Observer:
+    """Told the tier of each request, where somebody counts."""
+
+    tell: Callable[[str], None] | None = None
+
+
+observer = Observer()
+
+
 class Entry:
     """One route: how it is run, and whether that still holds."""
 
@@ -168,6 +177,8 @@ class Plan:
         if program is None:
             program = self._make(key, place, entry)
         entry.requests += 1
+        if observer.tell is not None:
+            observer.tell("compiled" if is_compiled else "routed")
         return program, path_params
 
     def _make(self, key: tuple[bool, bool, bool], place: Place, entry: Entry) -> Program:

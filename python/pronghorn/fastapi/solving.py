@@ -55,6 +55,10 @@ class Solver:
         self.is_wrapped = is_wrapped
         """The request comes from code that may have changed it, or made another one."""
         self.nodes = tree(facts.dependant)
+        self.watches_overrides = facts.provider is not None and any(
+            len(each.dependencies) > 1 for each in self.nodes
+        )
+        """A dependency may be followed by another, which it could override."""
         self.needs_stub = any(each.response_param_name for each in self.nodes)
         self.needs_background = any(each.background_tasks_param_name for each in self.nodes)
         self.shows_request = is_wrapped or any(
@@ -78,14 +82,20 @@ class Solver:
         self.can_fail = any(
             getattr(node, kind) for node in self.nodes for kind, _, _ in KINDS
         ) or any(node.body_params for node in self.nodes)
+        if self.watches_overrides:
+            self.can_fail = self.needs_background = True
         self._keys = Counter(_get_cache_key(dependant=each) for each in self.nodes[1:])
         self._cached: dict[Any, str] = {}
+        self._solved: list[tuple[Any, str]] = []
+        """The keys and variables of what has been called so far."""
 
     def write(self) -> str:
         """Write the code; return the arguments for the endpoint."""
         line = self.source.line
         if self.can_fail:
             line("errors = []")
+        if self.watches_overrides:
+            line("overridden = None")
         if self.needs_stub:
             line("stub = Response()")
             line('del stub.headers["content-length"]')
@@ -97,7 +107,13 @@ class Solver:
                 self._cached[key] = variable = self.source.variable("solved")
                 line(f"{variable} = {self._named(MISSING, 'missing')}")
         self._write_views()
-        return self._solve(self.facts.dependant)
+        start = self.source.position
+        arguments = self._solve(self.facts.dependant)
+        if self.watches_overrides:
+            names = " = ".join(dict.fromkeys(variable for _, variable in self._solved))
+            missing = self._named(MISSING, "missing")
+            self.source.insert(start, f"{names} = {missing}")
+        return arguments
 
     def _write_views(self) -> None:
         line = self.source.line
@@ -145,8 +161,33 @@ class Solver:
         return ", ".join(f"{name}={value}" for name, value in dict(arguments).items())
 
     def _solve_dependency(self, node: Dependant) -> str:
+        if not self.watches_overrides or not self._solved:
+            return self._solve_as_declared(node, self.source.variable("value"))
         source = self.source
-        fails = any(
+        value = source.variable("value")
+        provider = self._named(self.facts.provider, "provider")
+        with source.block(f"if {provider} and {provider}.dependency_overrides:"):
+            solved = ", ".join(
+                f"({self._named(key, 'key')}, {variable})" for key, variable in self._solved
+            )
+            request = "request" if self.needs_request else "Request(scope, receive, track)"
+            source.line("if overridden is None:")
+            source.line(
+                f"    overridden = Overridden({request}, {provider}, request_stack, "
+                f"{self.facts.embed_body_fields!r}, body, "
+                f"background, {'stub' if self.needs_stub else 'None'})"
+            )
+            source.line(f"overridden.remember([{solved}], {self._named(MISSING, 'missing')})")
+            dependant = self._named(node, "dependant")
+            source.line(f"{value} = await overridden.solve({dependant}, errors)")
+            source.line("background = overridden.background")
+        with source.block("else:"):
+            self._solve_as_declared(node, value)
+        return value
+
+    def _solve_as_declared(self, node: Dependant, value: str) -> str:
+        source = self.source
+        fails = self.watches_overrides or any(
             each.body_params or any(getattr(each, kind) for kind, _, _ in KINDS)
             for each in tree(node)
         )
@@ -154,8 +195,9 @@ class Solver:
         if fails:
             source.line(f"{mark} = len(errors)")
         arguments = self._solve(node)
-        value = source.variable("value")
-        cached = self._cached.get(_get_cache_key(dependant=node))
+        key = _get_cache_key(dependant=node)
+        cached = self._cached.get(key)
+        self._solved.append((key, value if cached is None else cached))
         with source.block(f"if len(errors) == {mark}:" if fails else "if True:"):
             if cached is None:
                 self._call(node, arguments, value)

@@ -22,6 +22,16 @@ class Source:
         """Add a line at the present indentation."""
         self._lines.append("    " * self._depth + text)
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the next line goes, for `insert`."""
+        return len(self._lines), self._depth
+
+    def insert(self, position: tuple[int, int], text: str) -> None:
+        """Add a line at an earlier position."""
+        index, depth = position
+        self._lines.insert(index, "    " * depth + text)
+
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
         """Add `head`, and indent what is added within."""
