@@ -495,6 +495,24 @@ def test_tasks_beyond_the_limit_are_503(start: Start, key: str) -> None:
         assert wire.response().status == 503
 
 
+def test_exempt_paths_are_served_beyond_the_limit(start: Start, key: str) -> None:
+    limited = start(
+        "support.apps:app",
+        *("--limit-concurrency", "1", "--limit-concurrency-exempt", "/scope/health"),
+        *("--limit-concurrency-exempt", "/open/*"),
+    )
+    for target, status in (
+        ("/", 503),
+        ("/scope/health", 200),
+        ("/scope/health?a=b", 200),
+        ("/scope/healthy", 503),
+        (f"/open/{key}", 200),
+    ):
+        with limited.connect() as wire:
+            wire.send_request("GET", target)
+            assert wire.response().status == status, target
+
+
 def test_limits_do_not_touch_what_is_already_running(start: Start, key: str) -> None:
     server = start("support.apps:app", "--limit-concurrency", "3")
     with server.connect() as wire:

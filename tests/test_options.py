@@ -158,6 +158,10 @@ def test_option_has_help_flag_and_environment_variables(row: Option) -> None:
         ("timeout_graceful_shutdown", "soon"),
         ("root_path", "/caf\xe9"),
         ("root_path", "/a\n"),
+        ("access_log_format", "%(nonsense)s"),
+        ("limit_concurrency_exempt", ["health"]),
+        ("host", 5),
+        ("log_json", "yes"),
     ],
 )
 def test_value_that_cannot_be_used_is_named(name: str, value: Any) -> None:

@@ -99,6 +99,7 @@ class Config(Settings):
             level=self.log_level,
             use_colors=self.use_colors,
             access_log=self.access_log,
+            is_json=self.log_json,
         )
 
     def load(self) -> None:

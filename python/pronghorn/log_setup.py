@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from pronghorn.errors import ConfigurationError
 from pronghorn.importer import optional_module
-from pronghorn.logging import LOG_LEVELS, TRACE_LOG_LEVEL
+from pronghorn.logging import LOG_LEVELS, TRACE_LOG_LEVEL, ColourizedFormatter, JSONFormatter
 
 if TYPE_CHECKING:
     from configparser import RawConfigParser
@@ -28,12 +28,15 @@ def configure(
     level: str | int | None,
     use_colors: bool | None,
     access_log: bool,
+    is_json: bool = False,
 ) -> None:
     """Apply the user's logging options. `source` None leaves all handlers as they are."""
     logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
     _share_uvicorn_names()
     if source is not None:
         _apply(source, use_colors)
+    if is_json:
+        _write_json()
     if level is not None:
         number = LOG_LEVELS[level.lower()] if isinstance(level, str) else level
         for name in LOGGER_NAMES[1:]:
@@ -42,6 +45,14 @@ def configure(
         access_logger = logging.getLogger("pronghorn.access")
         access_logger.handlers = []
         access_logger.propagate = False
+
+
+def _write_json() -> None:
+    """Have every handler that writes Pronghorn's lines write objects instead."""
+    for name in LOGGER_NAMES:
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler.formatter, ColourizedFormatter):
+                handler.setFormatter(JSONFormatter())
 
 
 def _share_uvicorn_names() -> None:

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from pronghorn._engine import Engine
-from pronghorn.access_log import open_access_log, printable
+from pronghorn.access_log import AccessLog, open_access_log, printable
 from pronghorn.addresses import addresses_of
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
@@ -265,7 +265,7 @@ class Server:
             limits=config,
             log=_log_line,
             log_exception=_log_exception,
-            access_log=open_access_log() if config.access_log else None,
+            access_log=self._open_access_log(),
             trust_proxy=self._trust_proxy(),
         )
         state.engine = engine
@@ -277,6 +277,11 @@ class Server:
         if config.limit_concurrency is None:  # which counts silent connections as well
             self._deferred_accept = DeferredAccept(self.servers)
         self._loop.add_reader(engine.fileno(), engine.on_ready)
+
+    def _open_access_log(self) -> AccessLog | None:
+        if not self.config.access_log:
+            return None
+        return open_access_log(self.config.access_log_format, is_json=self.config.log_json)
 
     def _trust_proxy(self) -> TrustedProxies | None:
         if not self.config.proxy_headers:

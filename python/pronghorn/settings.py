@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pronghorn.access_format import format_complaint
 from pronghorn.addresses import parse_address
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from pronghorn.options import option, options_of
@@ -81,6 +82,11 @@ def _bind_complaint(bind: Any) -> str | None:
         except ValueError as error:
             return f"{error}, got `{text}`."
     return None
+
+
+def _exempt_complaint(paths: Any) -> str | None:
+    wrong = next((path for path in paths if not path.startswith("/")), None)
+    return wrong and f"must be paths that begin with `/`, got `{wrong}`."
 
 
 @dataclass(eq=False, repr=False)
@@ -425,6 +431,23 @@ class Settings:
         "Run FastAPI applications faster, with the same behaviour. auto leaves to FastAPI what it "
         "does not know in the installed version; on refuses to start where nothing is known.",
         group=APPLICATION,
+    )
+    access_log_format: str | None = option(
+        None,
+        "Format of the access log's lines, such as '%(client_addr)s %(method)s %(path)s %(status)s "
+        "%(bytes)s %(duration)s %({user-agent}i)s %({content-type}o)s'. They are then written when "
+        "a response ends. The page on logging lists the fields.",
+        group=LOGGING,
+        check=format_complaint,
+    )
+    log_json: bool = option(False, "Write both logs as JSON, one object a line.", group=LOGGING)
+    limit_concurrency_exempt: list[str] | None = option(
+        None,
+        "Path that is served beyond --limit-concurrency, such as that of a health check. One "
+        "that ends in * stands for all that begin like it. Can be given several times.",
+        group=LIMITS,
+        kind="texts",
+        check=_exempt_complaint,
     )
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList};
 
-use crate::access_log::{AccessLog, AccessLogHooks};
+use crate::access_log::{AccessLog, AccessLogHooks, Escape, Template};
 use crate::asgi::application::Application;
 use crate::asgi::awaitable;
 use crate::asgi::message::MessageMaker;
@@ -31,9 +31,10 @@ pub struct Engine {
 }
 
 /// The options that bound what peers may do, as `Config` has them.
-#[derive(Clone, Copy, FromPyObject)]
+#[derive(FromPyObject)]
 struct LimitOptions {
     limit_concurrency: Option<usize>,
+    limit_concurrency_exempt: Option<Vec<String>>,
     limit_request_line: usize,
     limit_request_headers: usize,
     request_header_bytes_max: usize,
@@ -67,7 +68,11 @@ impl LimitOptions {
             write_window_bytes_min: window_bytes(self.min_response_rate, self.timeout_write),
             ..Limits::default()
         };
-        Ok(Settings { limits, concurrency_max: self.limit_concurrency })
+        Ok(Settings {
+            limits,
+            concurrency_max: self.limit_concurrency,
+            concurrency_exempt: self.limit_concurrency_exempt.unwrap_or_default(),
+        })
     }
 }
 
@@ -231,11 +236,20 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
 
 fn access_log(log: &Bound<'_, PyAny>) -> PyResult<AccessLog> {
     let method = |name: &str| log.getattr(name).map(|method| Object::from_bound(&method));
-    Ok(AccessLog::new(AccessLogHooks {
+    let hooks = AccessLogHooks {
         record: method("record")?,
+        record_line: method("record_line")?,
         is_plain: method("is_plain")?,
         write: method("write")?,
-    }))
+    };
+    let escape = if log.getattr("is_json")?.extract()? { Escape::Json } else { Escape::Plain };
+    let template = match log.getattr("template")?.extract::<Option<Vec<(String, Vec<u8>)>>>()? {
+        None => None,
+        Some(pieces) => Some(Template::new(pieces, escape).ok_or_else(|| {
+            PyValueError::new_err("the access log's template has a piece of an unknown kind")
+        })?),
+    };
+    Ok(AccessLog::new(hooks, template))
 }
 
 fn duration(name: &str, seconds: f64) -> PyResult<Duration> {

@@ -10,6 +10,18 @@ pub struct Settings {
     pub limits: Limits,
     /// At so many connections or running requests, the next request is answered with 503.
     pub concurrency_max: Option<usize>,
+    /// Paths whose requests are served beyond that; one that ends in `*` stands for all that begin so.
+    pub concurrency_exempt: Vec<String>,
+}
+
+impl Settings {
+    /// Whether requests for this path are served beyond the limit of concurrency.
+    pub fn is_exempt_from_concurrency(&self, path: &[u8]) -> bool {
+        self.concurrency_exempt.iter().any(|exempt| match exempt.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix.as_bytes()),
+            None => path == exempt.as_bytes(),
+        })
+    }
 }
 
 /// The bytes read at once; also what a request body's inbox holds before reading pauses, since a

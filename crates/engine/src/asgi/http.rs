@@ -4,12 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use pronghorn_proto::asgi::Ended;
 use pronghorn_proto::asgi::http::{self, Conclusion, Received, Sent};
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
 
+use crate::access_log::{AccessLog, Entry};
 use crate::asgi::application::Application;
 use crate::asgi::exchange::{Exchange, Kind};
 use crate::asgi::inbox::Inbox;
@@ -24,6 +26,10 @@ use crate::stream::{Flow, StreamId, Streams, answer};
 pub struct Http {
     state: Cell<http::Exchange>,
     inbox: RefCell<Inbox>,
+    /// For the access log: when the request has come, and from the start of the response to its end
+    /// what its line will tell.
+    since: Option<Instant>,
+    logged: RefCell<Option<Entry>>,
 }
 
 static EXCHANGE_TYPE: TypeSlot = TypeSlot::new();
@@ -41,10 +47,15 @@ impl Kind for Http {
         &WAITER_TYPE
     }
 
-    /// `bytes` are not part of cycles.
-    fn traverse(&self, _: &mut Visitor) {}
+    fn traverse(&self, visitor: &mut Visitor) {
+        if let Ok(logged) = self.logged.try_borrow() {
+            logged.iter().for_each(|entry| entry.traverse(visitor));
+        }
+    }
 
-    fn clear(&self) {}
+    fn clear(&self) {
+        drop(self.logged.take());
+    }
 
     fn take_message(exchange: &Exchange<Self>) -> Result<Option<Object>, Raised> {
         let messages = &exchange.application.messages;
@@ -125,9 +136,14 @@ impl Exchange<Http> {
         stream: StreamId,
         scope: Object,
     ) -> Result<Ref<Self>, Raised> {
-        let kind =
-            Http { state: Cell::new(http::Exchange::new()), inbox: RefCell::new(Inbox::Empty) };
-        let logged = application.access_log.is_some().then(|| scope.clone());
+        let log = application.access_log.as_ref();
+        let logged = log.is_some().then(|| scope.clone());
+        let kind = Http {
+            state: Cell::new(http::Exchange::new()),
+            inbox: RefCell::new(Inbox::Empty),
+            since: log.and_then(AccessLog::request_begun),
+            logged: RefCell::new(None),
+        };
         Self::new(kind, application, streams, stream, scope, logged)
     }
 
@@ -157,6 +173,7 @@ impl Exchange<Http> {
     /// The client is gone.
     pub fn disconnect(&self) {
         self.kind.change(http::Exchange::disconnect);
+        self.log_end();
         self.wake_receivers();
         self.wake_senders();
     }
@@ -170,7 +187,7 @@ impl Exchange<Http> {
             Message::Start { status, headers } => match self.kind.change(http::Exchange::start)? {
                 Sent::Ignored => return Ok(None),
                 Sent::Submit => {
-                    self.log_access(*status);
+                    self.log_start(*status, Some(headers));
                     with_start(*status, headers, |start| self.submit(start))?
                 }
             },
@@ -179,7 +196,9 @@ impl Exchange<Http> {
                 Sent::Submit => {
                     let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
                     let flow = self.submit(&Outbound::Body { data, more: *more })?;
+                    self.log_body(data.len());
                     if !more {
+                        self.log_end();
                         // What it has not taken is of no use to it any more.
                         drop(self.kind.inbox.take());
                         self.wake_receivers();
@@ -203,21 +222,38 @@ impl Exchange<Http> {
     }
 
     fn answer_500(&self) {
-        self.log_access(500);
+        let body = b"Internal Server Error";
+        self.log_start(500, None);
+        self.log_body(body.len());
         self.kind.change(|state| {
             let _ = state.start();
             let _ = state.body(false);
         });
-        let body = b"Internal Server Error";
         // It cannot fail: nothing of a response has been sent.
         let _ = answer(&*self.streams, self.stream(), 500, body, None);
+        self.log_end();
         self.wake_receivers();
     }
 
-    fn log_access(&self, status: u16) {
+    fn log_start(&self, status: u16, headers: Option<&Object>) {
         let scope = self.take_scope();
         if let (Some(scope), Some(log)) = (scope, &self.application.access_log) {
-            log.response_started(&scope, status);
+            let entry = log.response_started(scope, self.kind.since, status, headers);
+            drop(self.kind.logged.replace(entry));
+        }
+    }
+
+    fn log_body(&self, bytes: usize) {
+        if let Some(entry) = &mut *self.kind.logged.borrow_mut() {
+            entry.add_bytes(bytes as u64);
+        }
+    }
+
+    /// Nothing follows: the response is complete, or nobody is there to read the rest.
+    fn log_end(&self) {
+        let entry = self.kind.logged.take();
+        if let (Some(entry), Some(log)) = (entry, &self.application.access_log) {
+            log.response_ended(entry);
         }
     }
 }

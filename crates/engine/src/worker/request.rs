@@ -276,7 +276,7 @@ impl Worker {
         if head.upgrade.is_some() {
             self.application.log(Level::Warning, "Unsupported upgrade request.");
         }
-        if self.is_at_limit() {
+        if self.is_at_limit(head.path.of(source)) {
             self.refuse_for_concurrency(id, &scope);
             return Ok(None);
         }
@@ -312,19 +312,26 @@ impl Worker {
         Ok(addresses)
     }
 
-    fn is_at_limit(&self) -> bool {
+    /// There is no room for a request of this path.
+    fn is_at_limit(&self, path: &[u8]) -> bool {
         let tables = self.tables.borrow();
-        self.settings
-            .concurrency_max
-            .is_some_and(|max| tables.active_connections() >= max || tables.requests.len() >= max)
+        self.settings.concurrency_max.is_some_and(|max| {
+            (tables.active_connections() >= max || tables.requests.len() >= max)
+                && !self.settings.is_exempt_from_concurrency(path)
+        })
     }
 
     fn refuse_for_concurrency(&self, id: StreamId, scope: &Object) {
         self.application.log(Level::Warning, "Exceeded concurrency limit.");
-        if let Some(log) = &self.application.access_log {
-            log.response_started(scope, 503);
+        let body = b"Service Unavailable";
+        if let Some(log) = &self.application.access_log
+            && let Some(mut entry) =
+                log.response_started(scope.clone(), log.request_begun(), 503, None)
+        {
+            entry.add_bytes(body.len() as u64);
+            log.response_ended(entry);
         }
-        if answer(self, id, 503, b"Service Unavailable", None).is_err() {
+        if answer(self, id, 503, body, None).is_err() {
             self.abort(id);
         }
     }
