@@ -187,11 +187,10 @@ def test_body_before_start_raises(server: Server, key: str) -> None:
     )
 
 
-# Extensions that no scope offers, a mistake, and another protocol.
+# An extension that was not announced, extensions that no scope offers, a mistake, and another
+# protocol.
 UNKNOWN = [
     {"type": "http.response.oops"},
-    {"type": "http.response.pathsend", "path": "/etc/passwd"},
-    {"type": "http.response.zerocopysend", "file": 0},
     {"type": "http.response.trailers", "headers": [(b"a", b"b")]},
     {"type": "http.response.push", "path": "/", "headers": []},
     {"type": "http.response.debug", "info": {}},
@@ -201,7 +200,13 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize("message", UNKNOWN, ids=lambda message: message["type"])
+FILES = [
+    {"type": "http.response.pathsend", "path": "/etc/passwd"},
+    {"type": "http.response.zerocopysend", "file": 0},
+]
+
+
+@pytest.mark.parametrize("message", UNKNOWN + FILES, ids=lambda message: message["type"])
 def test_unknown_message_before_start_raises(
     server: Server, key: str, message: dict[str, Any]
 ) -> None:

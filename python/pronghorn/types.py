@@ -5,7 +5,7 @@ import from it. The names are those of the ASGI specification, version 3.0.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
+from typing import IO, Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 Address: TypeAlias = tuple[str, int]
@@ -85,6 +85,38 @@ class HTTPResponseBodyEvent(TypedDict):
     type: Literal["http.response.body"]
     body: NotRequired[bytes]
     more_body: NotRequired[bool]
+
+
+class HTTPResponsePathsendEvent(TypedDict):
+    """A whole file as the body, by its absolute path."""
+
+    type: Literal["http.response.pathsend"]
+    path: str
+
+
+class HTTPResponseZeroCopySendEvent(TypedDict):
+    """A part of a regular file as a part of the body, by its descriptor."""
+
+    type: Literal["http.response.zerocopysend"]
+    file: int | IO[bytes]
+    offset: NotRequired[int | None]
+    count: NotRequired[int | None]
+    more_body: NotRequired[bool]
+
+
+class HTTPResponseTrailersEvent(TypedDict):
+    """Fields after the body, which the start has announced."""
+
+    type: Literal["http.response.trailers"]
+    headers: NotRequired[Headers]
+    more_trailers: NotRequired[bool]
+
+
+class HTTPResponseEarlyHintEvent(TypedDict):
+    """Values of `Link` fields that are of use before the response."""
+
+    type: Literal["http.response.early_hint"]
+    links: Iterable[bytes]
 
 
 class WebSocketConnectEvent(TypedDict):
@@ -175,6 +207,10 @@ ASGIReceiveEvent: TypeAlias = (
 ASGISendEvent: TypeAlias = (
     HTTPResponseStartEvent
     | HTTPResponseBodyEvent
+    | HTTPResponsePathsendEvent
+    | HTTPResponseZeroCopySendEvent
+    | HTTPResponseTrailersEvent
+    | HTTPResponseEarlyHintEvent
     | WebSocketAcceptEvent
     | WebSocketSendEvent
     | WebSocketCloseEvent

@@ -11,6 +11,7 @@ from typing import Any
 from support import (
     endpoints_basic,
     endpoints_faults,
+    endpoints_files,
     endpoints_process,
     endpoints_script,
     endpoints_tasks,
@@ -21,6 +22,7 @@ __all__ = [
     "app",
     "endpoints_basic",
     "endpoints_faults",
+    "endpoints_files",
     "endpoints_process",
     "endpoints_script",
     "endpoints_tasks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 
 from support.asgi import (
@@ -140,6 +141,16 @@ async def digest(scope: Scope, receive: Receive, send: Send) -> None:
         if not message["more_body"]:
             break
     await respond_literal(send, (length, found.hexdigest()))
+
+
+@route("spoil-extensions")
+async def spoil_extensions(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the extensions as they came, after spoiling them."""
+    found = copy.deepcopy(scope["extensions"])
+    for value in scope["extensions"].values():
+        value["spoiled"] = True
+    scope["extensions"].clear()
+    await respond_literal(send, found)
 
 
 @route("messages")

@@ -3,17 +3,16 @@
 use std::time::Instant;
 
 use pronghorn_proto::deadline::SlowReader;
-use pronghorn_proto::event::Transmit;
 use pronghorn_proto::limits::Limits;
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
 use crate::ffi::object::Object;
 use crate::listener::Address;
+use crate::outbox::{Outbox, Sink};
 use crate::protocol::Protocol;
 use crate::settings::{
-    DIRECT_WRITE_BYTES_MIN, HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES,
-    PIPELINE_BYTES_MAX, READ_BYTES,
+    HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
 };
 use crate::transport::Transport;
 
@@ -31,47 +30,6 @@ pub enum Closing {
         until: Instant,
         limit: Instant,
     },
-}
-
-/// Bytes to send.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Outbox {
-    pub fn unsent(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-}
-
-/// A connection's outbox together with the socket that large payloads may go to directly.
-pub struct Sink<'c> {
-    outbox: &'c mut Outbox,
-    transport: &'c mut Transport,
-}
-
-impl Transmit for Sink<'_> {
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.outbox.bytes
-    }
-
-    fn payload(&mut self, data: &[u8]) {
-        let mut rest = data;
-        if data.len() >= DIRECT_WRITE_BYTES_MIN {
-            let waiting = &self.outbox.bytes[self.outbox.sent..];
-            let sent = self.transport.send(waiting, data);
-            let of_waiting = sent.min(waiting.len());
-            rest = &data[sent - of_waiting..];
-            self.outbox.sent += of_waiting;
-            if self.outbox.unsent() == 0 {
-                self.outbox.bytes.clear();
-                self.outbox.sent = 0;
-            }
-        }
-        self.outbox.bytes.extend_from_slice(rest);
-    }
 }
 
 /// An open connection.
@@ -131,8 +89,7 @@ impl Connection {
 
     /// Protocol state and where it writes.
     pub fn writing(&mut self) -> (&mut Protocol, Sink<'_>) {
-        let sink = Sink { outbox: &mut self.outbox, transport: &mut self.transport };
-        (&mut self.protocol, sink)
+        (&mut self.protocol, Sink::new(&mut self.outbox, &mut self.transport))
     }
 
     /// Reading is of use now: the application keeps up.
@@ -143,10 +100,15 @@ impl Connection {
                 Some(carried) if http1.state.expects_body() => carried.inbox_bytes() < READ_BYTES,
                 Some(_) => self.pending.len() < PIPELINE_BYTES_MAX,
                 // A head has limits of its own.
-                None => !self.is_pending_fresh,
+                None => !self.is_pending_fresh && !self.is_above_high_water(),
             },
             (Closing::Lingering { .. }, _) => true,
         }
+    }
+
+    /// A request waits that may begin: the answers before it are taken.
+    pub fn may_go_on(&self) -> bool {
+        self.is_pending_fresh && !self.is_above_high_water()
     }
 
     /// Ends our side and waits for the peer's.
@@ -206,27 +168,25 @@ impl Connection {
 
     /// Gives the kernel what it takes.
     pub fn flush(&mut self, now: Instant, limits: &Limits) {
-        let waiting = &self.outbox.bytes[self.outbox.sent..];
-        if waiting.is_empty() {
+        let Ok(sent) = self.outbox.flush(&mut self.transport) else {
+            // What was promised does not exist: the client must not take the end for a clean one.
+            self.transport.reset_on_close();
+            self.transport.broken = true;
+            return;
+        };
+        if self.outbox.unsent() == 0 || !self.transport.is_blocked() {
             self.slow_reader = None;
             return;
         }
-        let sent = self.transport.send(waiting, &[]);
-        self.outbox.sent += sent;
-        if self.outbox.unsent() == 0 {
-            self.outbox.bytes.clear();
-            self.outbox.sent = 0;
-            self.slow_reader = None;
-        } else {
-            if self.outbox.sent > HIGH_WATER_BYTES {
-                self.outbox.bytes.drain(..self.outbox.sent);
-                self.outbox.sent = 0;
-            }
-            let transport = &self.transport;
-            self.slow_reader
-                .get_or_insert_with(|| SlowReader::new(now, limits, transport.queued()))
-                .count(sent);
-        }
+        let transport = &self.transport;
+        self.slow_reader
+            .get_or_insert_with(|| SlowReader::new(now, limits, transport.queued()))
+            .count(sent);
+    }
+
+    /// There is more to send, which had to wait for others.
+    pub fn has_sendable(&self) -> bool {
+        self.outbox.unsent() > 0 && !self.transport.is_blocked() && !self.is_gathered
     }
 
     /// Whether the peer has taken too little for too long; else it gets another window.
@@ -240,20 +200,12 @@ impl Connection {
 
     /// Lets go of buffers that an idle connection does not need.
     pub fn take_spare_outbox(&mut self) -> Option<Vec<u8>> {
-        let is_spare = self.outbox.unsent() == 0 && self.outbox.bytes.capacity() > 0;
-        is_spare.then(|| {
-            self.outbox.sent = 0;
-            std::mem::take(&mut self.outbox.bytes)
-        })
+        self.outbox.take_spare()
     }
 
     /// Gives it a buffer to write to, if it has none.
     pub fn lend_outbox(&mut self, spare: impl FnOnce() -> Option<Vec<u8>>) {
-        if self.outbox.bytes.capacity() == 0
-            && let Some(buffer) = spare()
-        {
-            self.outbox.bytes = buffer;
-        }
+        self.outbox.lend(spare);
     }
 
     /// The next time at which something is due.

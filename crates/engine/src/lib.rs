@@ -10,8 +10,12 @@ mod ffi;
 mod settings;
 /// The set of all sockets.
 mod poll;
+/// Parts of files.
+mod file;
 /// One connected socket.
 mod transport;
+/// What waits to be sent.
+mod outbox;
 /// Listening sockets and addresses.
 mod listener;
 /// The access log.

@@ -39,6 +39,12 @@ pub const LOW_WATER_BYTES: usize = 16 * 1024;
 /// which would hide from the write timeout that they are slow.
 pub const KERNEL_UNSENT_BYTES_MAX: u32 = 256 * 1024;
 
+/// What of files is sent to one connection before the others get a turn.
+pub const FILE_BYTES_PER_TURN: u64 = 1024 * 1024;
+
+/// What is read of a file at once where the kernel cannot send it by itself.
+pub const FILE_COPY_BYTES: usize = 16 * 1024;
+
 /// Pipelined bytes kept for later while a response is under way.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 

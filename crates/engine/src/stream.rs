@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
+use crate::file::FilePart;
 
 /// One connection, for as long as it lives: a closed connection's slot is used again, its
 /// generation is not.
@@ -50,6 +51,14 @@ pub enum Flow {
 pub trait Streams {
     /// Writes a part of the response.
     fn submit(&self, id: StreamId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError>;
+
+    /// Writes a part of the response that is in a file.
+    fn submit_file(
+        &self,
+        id: StreamId,
+        part: FilePart,
+        more: bool,
+    ) -> Result<Flow, ApplicationError>;
 
     /// Says whether `send()` must wait.
     fn is_congested(&self, id: StreamId) -> bool;

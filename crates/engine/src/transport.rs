@@ -8,7 +8,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
 use crate::ffi::fd;
+use crate::file::{FilePart, Truncated};
 use crate::poll::Poller;
+use crate::settings::FILE_COPY_BYTES;
 
 /// How a read ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +126,9 @@ impl Transport {
         }
     }
 
-    /// Sends what the kernel takes of `first` and then `second`, and tells how much.
-    pub fn send(&mut self, first: &[u8], second: &[u8]) -> usize {
+    /// Sends what the kernel takes of `first` and then `second`, and tells how much. With `more`,
+    /// something follows at once, and the kernel waits for it to fill a packet.
+    pub fn send(&mut self, first: &[u8], second: &[u8], more: bool) -> usize {
         if self.broken || self.blocked {
             return 0;
         }
@@ -133,14 +136,15 @@ impl Transport {
         while sent < first.len() + second.len() {
             let first_rest = first.get(sent..).unwrap_or_default();
             let second_rest = &second[sent.saturating_sub(first.len())..];
+            let flags = send_flags(more);
             let result = if second_rest.is_empty() {
-                rustix::net::send(&self.socket, first_rest, send_flags())
+                rustix::net::send(&self.socket, first_rest, flags)
             } else {
                 rustix::net::sendmsg(
                     &self.socket,
                     &[IoSlice::new(first_rest), IoSlice::new(second_rest)],
                     &mut SendAncillaryBuffer::default(),
-                    send_flags(),
+                    flags,
                 )
             };
             match result {
@@ -159,9 +163,58 @@ impl Transport {
         sent
     }
 
+    /// Sends what the kernel takes of a part of a file, at most so many bytes, and tells how much.
+    pub fn send_file(&mut self, part: &mut FilePart, bytes_max: u64) -> Result<u64, Truncated> {
+        let mut total = 0;
+        while total < bytes_max && part.remaining() > 0 && !self.broken && !self.blocked {
+            match self.send_file_once(part, bytes_max - total)? {
+                Ok(sent) => total += sent,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.blocked = true,
+                Err(_) => self.broken = true,
+            }
+        }
+        Ok(total)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_file_once(
+        &mut self,
+        part: &mut FilePart,
+        bytes_max: u64,
+    ) -> Result<Result<u64, Errno>, Truncated> {
+        match part.send_to(&self.socket, bytes_max)? {
+            // The file system does not know how.
+            Err(Errno::INVAL | Errno::NOSYS) => self.copy_file_once(part),
+            outcome => Ok(outcome),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn send_file_once(
+        &mut self,
+        part: &mut FilePart,
+        _: u64,
+    ) -> Result<Result<u64, Errno>, Truncated> {
+        self.copy_file_once(part)
+    }
+
+    fn copy_file_once(&mut self, part: &mut FilePart) -> Result<Result<u64, Errno>, Truncated> {
+        let mut buffer = [0; FILE_COPY_BYTES];
+        let read = part.read(&mut buffer)?;
+        let sent = self.send(&buffer[..read], &[], part.remaining() > 0);
+        part.step_back(read - sent);
+        Ok(Ok(sent as u64))
+    }
+
     /// What the kernel has taken and the peer has not.
     pub fn queued(&self) -> u64 {
         fd::queued_bytes(&self.socket)
+    }
+
+    /// The kernel takes nothing now, and will tell when it does again.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     /// The kernel can take more.
@@ -214,8 +267,10 @@ impl Transport {
 }
 
 /// No `SIGPIPE`. Where the flag does not exist, Python has the signal ignored.
-fn send_flags() -> SendFlags {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn send_flags(more: bool) -> SendFlags {
+    #[cfg(target_os = "linux")]
+    return SendFlags::NOSIGNAL.union(if more { SendFlags::MORE } else { SendFlags::empty() });
+    #[cfg(any(target_os = "android", target_os = "freebsd"))]
     return SendFlags::NOSIGNAL;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     return SendFlags::empty();

@@ -63,6 +63,8 @@ pub enum ApplicationError {
     ExpectedStart,
     /// A response is under way and this is not its body.
     ExpectedBody,
+    /// The body is complete and trailers were announced.
+    ExpectedTrailers,
     /// The response is complete.
     AfterComplete,
     /// A status outside 200 to 999: 1xx would leave the client waiting for the real one.
@@ -71,6 +73,9 @@ pub enum ApplicationError {
     InvalidHeaderName,
     /// A control byte (RFC 9110, 5.5).
     InvalidHeaderValue,
+    /// A field that frames, routes or authenticates, which comes too late in a trailer (RFC 9110,
+    /// 6.5.1).
+    InvalidTrailer,
     /// A `content-length` that is not a number, or two that differ.
     InvalidContentLength,
     /// More body bytes than declared.
@@ -100,7 +105,10 @@ impl ApplicationError {
     #[must_use]
     pub fn text(&self, message_type: &str) -> String {
         match self {
-            Self::ExpectedStart | Self::ExpectedBody | Self::ExpectedMessage => {
+            Self::ExpectedStart
+            | Self::ExpectedBody
+            | Self::ExpectedTrailers
+            | Self::ExpectedMessage => {
                 format!("{self}, but got '{message_type}'.")
             }
             Self::ExpectedAccept | Self::ExpectedDenialBody => {
@@ -122,10 +130,12 @@ impl fmt::Display for ApplicationError {
         formatter.write_str(match self {
             Self::ExpectedStart => "Expected ASGI message 'http.response.start'",
             Self::ExpectedBody => "Expected ASGI message 'http.response.body'",
+            Self::ExpectedTrailers => "Expected ASGI message 'http.response.trailers'",
             Self::AfterComplete => "Unexpected ASGI message sent, after response already completed",
             Self::InvalidStatus => "Invalid HTTP status.",
             Self::InvalidHeaderName => "Invalid HTTP header name.",
             Self::InvalidHeaderValue => "Invalid HTTP header value.",
+            Self::InvalidTrailer => "HTTP header not allowed in trailers.",
             Self::InvalidContentLength => "Invalid HTTP Content-Length.",
             Self::BodyTooLong => "Response content longer than Content-Length",
             Self::BodyTooShort => "Response content shorter than Content-Length",

@@ -58,6 +58,12 @@ pub enum Outbound<'a> {
     /// Makes the stream a tunnel for another protocol, which the request has asked for: both sides
     /// send bytes as they like from here on.
     Tunnel(Tunnel<'a>),
+    /// The same for bytes that the caller has elsewhere, such as in a file.
+    Detached { length: u64, more: bool },
+    /// Fields to follow the body, whose last piece had `more`; the last ones without it.
+    Trailers { headers: &'a [(&'a [u8], &'a [u8])], more: bool },
+    /// Values of `Link` fields that are worth knowing before the response (RFC 8297).
+    EarlyHint { links: &'a [&'a [u8]] },
 }
 
 /// The fields of the answer that opens a tunnel.
@@ -78,6 +84,9 @@ pub trait Transmit {
 
     /// Body bytes, to follow what is in the buffer; large ones may bypass it.
     fn payload(&mut self, data: &[u8]);
+
+    /// The place of the bytes that came as `Outbound::Detached`, behind what is in the buffer.
+    fn detached(&mut self, length: u64);
 }
 
 impl Transmit for Vec<u8> {
@@ -87,5 +96,10 @@ impl Transmit for Vec<u8> {
 
     fn payload(&mut self, data: &[u8]) {
         self.extend_from_slice(data);
+    }
+
+    /// Stands in for bytes that nobody has: zeros.
+    fn detached(&mut self, length: u64) {
+        self.resize(self.len() + usize::try_from(length).expect("as much as memory holds"), 0);
     }
 }

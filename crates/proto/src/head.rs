@@ -73,6 +73,7 @@ pub enum Framing {
 
 /// What one request says before its body.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that fields state, in any combination")]
 pub struct RequestHead {
     pub method: Method,
     pub version: Version,
@@ -88,6 +89,8 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// `Connection: upgrade` with an `Upgrade` field.
     pub upgrade: Option<Span>,
+    /// `TE: trailers`: what follows a body is not lost on the peer (RFC 9110, 10.1.4).
+    pub accepts_trailers: bool,
     /// An `X-Forwarded-For` or `X-Forwarded-Proto` field is there.
     pub forwarded: bool,
 }

@@ -2,7 +2,9 @@
 
 use pronghorn_proto::asgi::Ended;
 use pronghorn_proto::asgi::http::{Conclusion, Exchange, Received, Sent};
-use pronghorn_proto::error::ApplicationError::{self, AfterComplete, ExpectedBody, ExpectedStart};
+use pronghorn_proto::error::ApplicationError::{
+    self, AfterComplete, ExpectedBody, ExpectedStart, ExpectedTrailers,
+};
 
 const MORE: Received = Received::Request { more_body: true };
 const LAST: Received = Received::Request { more_body: false };
@@ -25,7 +27,7 @@ fn after(steps: &[Step]) -> Exchange {
     let mut exchange = Exchange::new();
     for step in steps {
         match step {
-            Start => assert!(exchange.start().is_ok(), "{steps:?}"),
+            Start => assert!(exchange.start(false).is_ok(), "{steps:?}"),
             Piece => assert!(exchange.body(true).is_ok(), "{steps:?}"),
             Last => assert!(exchange.body(false).is_ok(), "{steps:?}"),
             EndBody => exchange.end_body(),
@@ -89,27 +91,76 @@ fn waiter_whose_message_another_one_took_knows_whether_there_is_more() {
 
 #[test]
 fn messages_are_sent_in_order() {
-    type Outcome = Result<Sent, ApplicationError>;
+    type Outcome = Result<bool, ApplicationError>;
+    let is_submitted = |sent: Sent| sent != Sent::Ignored;
     // `http.response.start`, then `http.response.body`, and the error for anything else.
     let cases: &[(&[Step], Outcome, Outcome, ApplicationError)] = &[
-        (&[], Ok(Sent::Submit), Err(ExpectedStart), ExpectedStart),
-        (&[EndBody, Leave], Ok(Sent::Submit), Err(ExpectedStart), ExpectedStart),
-        (&[Start], Err(ExpectedBody), Ok(Sent::Submit), ExpectedBody),
-        (&[Start, Leave], Err(ExpectedBody), Ok(Sent::Submit), ExpectedBody),
-        (&[Start, Piece, Piece], Err(ExpectedBody), Ok(Sent::Submit), ExpectedBody),
+        (&[], Ok(true), Err(ExpectedStart), ExpectedStart),
+        (&[EndBody, Leave], Ok(true), Err(ExpectedStart), ExpectedStart),
+        (&[Start], Err(ExpectedBody), Ok(true), ExpectedBody),
+        (&[Start, Leave], Err(ExpectedBody), Ok(true), ExpectedBody),
+        (&[Start, Piece, Piece], Err(ExpectedBody), Ok(true), ExpectedBody),
         (&[Start, Last], Err(AfterComplete), Err(AfterComplete), AfterComplete),
         (&[Start, Piece, Last], Err(AfterComplete), Err(AfterComplete), AfterComplete),
-        (&[Disconnect], Ok(Sent::Ignored), Ok(Sent::Ignored), ExpectedStart),
-        (&[Start, Disconnect], Ok(Sent::Ignored), Ok(Sent::Ignored), ExpectedBody),
-        (&[Start, Last, Disconnect], Ok(Sent::Ignored), Ok(Sent::Ignored), AfterComplete),
-        (&[Disconnect, Start, Last], Ok(Sent::Ignored), Ok(Sent::Ignored), ExpectedStart),
-        (&[Disconnect, Leave], Ok(Sent::Ignored), Ok(Sent::Ignored), ExpectedStart),
+        (&[Disconnect], Ok(false), Ok(false), ExpectedStart),
+        (&[Start, Disconnect], Ok(false), Ok(false), ExpectedBody),
+        (&[Start, Last, Disconnect], Ok(false), Ok(false), AfterComplete),
+        (&[Disconnect, Start, Last], Ok(false), Ok(false), ExpectedStart),
+        (&[Disconnect, Leave], Ok(false), Ok(false), ExpectedStart),
     ];
     for (steps, start, body, other) in cases {
-        assert_eq!(after(steps).start(), *start, "{steps:?}");
-        assert_eq!(after(steps).body(true), *body, "{steps:?}");
-        assert_eq!(after(steps).body(false), *body, "{steps:?}");
+        assert_eq!(after(steps).start(false).map(is_submitted), *start, "{steps:?}");
+        assert_eq!(after(steps).body(true).map(is_submitted), *body, "{steps:?}");
+        assert_eq!(after(steps).body(false).map(is_submitted), *body, "{steps:?}");
         assert_eq!(after(steps).unexpected(), *other, "{steps:?}");
+    }
+}
+
+#[test]
+fn trailers_follow_a_body_that_announced_them() {
+    let more = |more| Ok(Sent::Submit { more });
+    let mut plain = Exchange::new();
+    assert_eq!(plain.trailers(false), Err(ExpectedStart));
+    assert_eq!(plain.start(false), more(true));
+    assert_eq!(plain.trailers(false), Err(ExpectedBody));
+    assert_eq!(plain.body(true), more(true));
+    assert_eq!(plain.body(false), more(false));
+    assert_eq!(plain.trailers(false), Err(AfterComplete));
+
+    let mut trailing = Exchange::new();
+    assert_eq!(trailing.start(true), more(true));
+    assert_eq!(trailing.body(true), more(true));
+    assert_eq!(trailing.trailers(false), Err(ExpectedBody));
+    // The last piece of the body is not the last of the response.
+    assert_eq!(trailing.body(false), more(true));
+    assert!(!trailing.is_complete());
+    assert_eq!(trailing.body(false), Err(ExpectedTrailers));
+    assert_eq!(trailing.start(false), Err(ExpectedTrailers));
+    let log = Some("ASGI callable returned without completing response.");
+    assert_eq!(trailing.conclude(Ended::Returned), Conclusion::Abort { log });
+    assert_eq!(trailing.trailers(true), more(true));
+    assert!(!trailing.is_complete());
+    assert_eq!(trailing.trailers(false), more(false));
+    assert!(trailing.is_complete());
+    assert_eq!(trailing.trailers(false), Err(AfterComplete));
+    assert_eq!(trailing.conclude(Ended::Returned), Conclusion::Nothing);
+
+    trailing.disconnect();
+    assert_eq!(trailing.trailers(false), Ok(Sent::Ignored));
+}
+
+#[test]
+fn early_hint_precedes_the_end_of_the_body() {
+    let hint = Ok(Sent::Submit { more: true });
+    for (steps, outcome) in [
+        (&[][..], hint),
+        (&[Start], hint),
+        (&[Start, Piece], hint),
+        (&[Start, Last], Err(AfterComplete)),
+        (&[Disconnect], Ok(Sent::Ignored)),
+        (&[Start, Last, Disconnect], Ok(Sent::Ignored)),
+    ] {
+        assert_eq!(after(steps).early_hint(), outcome, "{steps:?}");
     }
 }
 

@@ -275,6 +275,10 @@ struct Bypass {
 }
 
 impl Transmit for Bypass {
+    fn detached(&mut self, length: u64) {
+        panic!("{length} bytes from elsewhere");
+    }
+
     fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }

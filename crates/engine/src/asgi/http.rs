@@ -15,7 +15,7 @@ use crate::access_log::{AccessLog, Entry};
 use crate::asgi::application::Application;
 use crate::asgi::exchange::{Exchange, Kind};
 use crate::asgi::inbox::Inbox;
-use crate::asgi::message::{Message, with_start};
+use crate::asgi::message::{Message, each_bytes, pairs};
 use crate::ffi::error::Raised;
 use crate::ffi::native::{Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
@@ -94,7 +94,10 @@ impl Kind for Http {
         let message = Message::read(message)?;
         match exchange.accept(&message) {
             Ok(flow) => Ok(flow.unwrap_or(Flow::Yield)),
-            Err(error) => Err(Raised::runtime_error(&error.text(message.kind()))),
+            Err(Failure::Raised(raised)) => Err(raised),
+            Err(Failure::Application(error)) => {
+                Err(Raised::runtime_error(&error.text(message.kind())))
+            }
         }
     }
 
@@ -179,41 +182,92 @@ impl Exchange<Http> {
     }
 }
 
+/// Why a message is not passed on.
+enum Failure {
+    Application(ApplicationError),
+    Raised(Raised),
+}
+
+impl From<ApplicationError> for Failure {
+    fn from(error: ApplicationError) -> Self {
+        Self::Application(error)
+    }
+}
+
+impl From<Raised> for Failure {
+    fn from(raised: Raised) -> Self {
+        Self::Raised(raised)
+    }
+}
+
 /// What the application's messages lead to.
 impl Exchange<Http> {
     /// Passes a message on, `None` when nobody is there to read it.
-    fn accept(&self, message: &Message) -> Result<Option<Flow>, ApplicationError> {
+    fn accept(&self, message: &Message) -> Result<Option<Flow>, Failure> {
+        let http = &self.kind;
         let flow = match message {
-            Message::Start { status, headers } => match self.kind.change(http::Exchange::start)? {
+            Message::Start { status, headers, announces_trailers } => {
+                let sent = http.change(|state| state.start(*announces_trailers))?;
+                let Sent::Submit { .. } = sent else { return Ok(None) };
+                self.log_start(*status, Some(headers));
+                self.submit(&Outbound::Start { status: *status, headers: &pairs(headers) })?
+            }
+            Message::Body { data, more } => {
+                let sent = http.change(|state| state.body(*more))?;
+                let Sent::Submit { more } = sent else { return Ok(None) };
+                let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
+                let flow = self.submit(&Outbound::Body { data, more })?;
+                self.log_body(data.len());
+                self.went_on(more);
+                self.interrupted_at_times(flow, data.len())
+            }
+            Message::File { source, more } => {
+                // Nothing is opened for a message that is not for now.
+                if http.state.get().body(*more)? == Sent::Ignored {
+                    return Ok(None);
+                }
+                let part = source.open()?;
+                let sent = http.change(|state| state.body(*more))?;
+                let Sent::Submit { more } = sent else { return Ok(None) };
+                let length = usize::try_from(part.remaining()).unwrap_or(usize::MAX);
+                let flow = self.or_abort(self.streams.submit_file(self.stream(), part, more))?;
+                self.log_body(length);
+                self.went_on(more);
+                flow
+            }
+            Message::Trailers { headers, more } => {
+                let sent = http.change(|state| state.trailers(*more))?;
+                let Sent::Submit { more } = sent else { return Ok(None) };
+                let flow = self.submit(&Outbound::Trailers { headers: &pairs(headers), more })?;
+                self.went_on(more);
+                flow
+            }
+            Message::EarlyHint { links } => match http.state.get().early_hint()? {
                 Sent::Ignored => return Ok(None),
-                Sent::Submit => {
-                    self.log_start(*status, Some(headers));
-                    with_start(*status, headers, |start| self.submit(start))?
+                Sent::Submit { .. } => {
+                    self.submit(&Outbound::EarlyHint { links: &each_bytes(links) })?
                 }
             },
-            Message::Body { data, more } => match self.kind.change(|state| state.body(*more))? {
-                Sent::Ignored => return Ok(None),
-                Sent::Submit => {
-                    let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
-                    let flow = self.submit(&Outbound::Body { data, more: *more })?;
-                    self.log_body(data.len());
-                    if !more {
-                        self.log_end();
-                        // What it has not taken is of no use to it any more.
-                        drop(self.kind.inbox.take());
-                        self.wake_receivers();
-                    }
-                    self.interrupted_at_times(flow, data.len())
-                }
-            },
-            Message::Other { .. } => return Err(self.kind.state.get().unexpected()),
+            Message::Other { .. } => return Err(http.state.get().unexpected().into()),
         };
         Ok(Some(flow))
     }
 
-    /// A message that breaks its own declaration ends the stream where it is.
+    /// What the application has not taken of the request is of no use to it after its last message.
+    fn went_on(&self, more: bool) {
+        if !more {
+            self.log_end();
+            drop(self.kind.inbox.take());
+            self.wake_receivers();
+        }
+    }
+
     fn submit(&self, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
-        let result = self.streams.submit(self.stream(), outbound);
+        self.or_abort(self.streams.submit(self.stream(), outbound))
+    }
+
+    /// A message that breaks its own declaration ends the stream where it is.
+    fn or_abort(&self, result: Result<Flow, ApplicationError>) -> Result<Flow, ApplicationError> {
         if result.is_err() {
             self.disconnect();
             self.abort_stream();
@@ -226,7 +280,7 @@ impl Exchange<Http> {
         self.log_start(500, None);
         self.log_body(body.len());
         self.kind.change(|state| {
-            let _ = state.start();
+            let _ = state.start(false);
             let _ = state.body(false);
         });
         // It cannot fail: nothing of a response has been sent.

@@ -1,11 +1,11 @@
 //! Messages: dictionaries on the application's side, events on the other.
 
-use pronghorn_proto::event::Outbound;
 use smallvec::SmallVec;
 
+use crate::asgi::detached::Source;
 use crate::ffi::containers::{
-    as_u16, copy_dict, dict_of_mapping, get_item, is_dict, is_true, items, new_dict,
-    normalised_pairs, set_item,
+    Borrowed, as_u16, as_u64, copy_dict, dict_of_mapping, get_item, is_dict, is_true, items,
+    list_of_bytes, new_dict, normalised_pairs, set_item,
 };
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
@@ -50,9 +50,30 @@ impl MessageMaker {
 
 /// A message that an application sends, taken apart.
 pub enum Message {
-    Start { status: u16, headers: Object },
-    Body { data: Option<Object>, more: bool },
-    Other { kind: String },
+    Start {
+        status: u16,
+        headers: Object,
+        announces_trailers: bool,
+    },
+    Body {
+        data: Option<Object>,
+        more: bool,
+    },
+    /// `kind` by path or by descriptor.
+    File {
+        source: Source,
+        more: bool,
+    },
+    Trailers {
+        headers: Object,
+        more: bool,
+    },
+    EarlyHint {
+        links: Object,
+    },
+    Other {
+        kind: String,
+    },
 }
 
 impl Message {
@@ -73,11 +94,11 @@ impl Message {
         match text::as_str(&kind) {
             Some("http.response.start") => {
                 let status = as_u16(&required(message, &names.status)?)?;
-                let headers = match get_item(message, &names.headers)? {
-                    Some(headers) => readable_headers(headers)?,
-                    None => Object::none(),
-                };
-                Ok(Self::Start { status: status.unwrap_or_default(), headers })
+                Ok(Self::Start {
+                    status: status.unwrap_or_default(),
+                    headers: headers(message)?,
+                    announces_trailers: flag(message, &names.trailers)?,
+                })
             }
             Some("http.response.body") => {
                 let data = match get_item(message, &names.body)? {
@@ -86,9 +107,31 @@ impl Message {
                     }
                     body => body,
                 };
-                let more = get_item(message, &names.more_body)?;
-                let more = more.map_or(Ok(false), |more| is_true(&more))?;
-                Ok(Self::Body { data, more })
+                Ok(Self::Body { data, more: flag(message, &names.more_body)? })
+            }
+            Some("http.response.pathsend") => {
+                let path = required(message, &names.path)?;
+                Ok(Self::File { source: Source::Path(path), more: false })
+            }
+            Some("http.response.zerocopysend") => {
+                let number = |key| match get_item(message, key)?.filter(|value| !value.is_none()) {
+                    Some(value) => as_u64(&value).map(Some),
+                    None => Ok(None),
+                };
+                let source = Source::Descriptor {
+                    file: required(message, &names.file)?,
+                    offset: number(&names.offset)?,
+                    count: number(&names.count)?,
+                };
+                Ok(Self::File { source, more: flag(message, &names.more_body)? })
+            }
+            Some("http.response.trailers") => Ok(Self::Trailers {
+                headers: headers(message)?,
+                more: flag(message, &names.more_trailers)?,
+            }),
+            Some("http.response.early_hint") => {
+                let links = required(message, &names.links)?;
+                Ok(Self::EarlyHint { links: list_of_bytes(&links)? })
             }
             Some(other) => Ok(Self::Other { kind: other.to_owned() }),
             None => Err(Raised::type_error("an ASGI message's `type` must be a str")),
@@ -100,22 +143,39 @@ impl Message {
         match self {
             Self::Start { .. } => "http.response.start",
             Self::Body { .. } => "http.response.body",
+            Self::File { source, .. } => source.kind(),
+            Self::Trailers { .. } => "http.response.trailers",
+            Self::EarlyHint { .. } => "http.response.early_hint",
             Self::Other { kind } => kind,
         }
     }
 }
 
-/// Calls `use_it` with the event for a start message. No Python code runs meanwhile.
-pub fn with_start<R>(status: u16, headers: &Object, use_it: impl FnOnce(&Outbound<'_>) -> R) -> R {
-    let pairs: SmallVec<[(&[u8], &[u8]); 16]> = items(headers)
-        .into_iter()
-        .flatten()
-        .filter_map(|item| {
-            let (name, value) = item.as_pair()?;
-            Some((name.as_bytes()?, value.as_bytes()?))
-        })
-        .collect();
-    use_it(&Outbound::Start { status, headers: &pairs })
+/// Name and value of each field that `readable_headers` has passed. They are valid while no Python
+/// code runs.
+pub fn pairs(headers: &Object) -> SmallVec<[(&[u8], &[u8]); 16]> {
+    let items = items(headers).into_iter().flatten();
+    let pairs = items.filter_map(|item| {
+        let (name, value) = item.as_pair()?;
+        Some((name.as_bytes()?, value.as_bytes()?))
+    });
+    pairs.collect()
+}
+
+/// The items of a list that `list_of_bytes` has made.
+pub fn each_bytes(list: &Object) -> SmallVec<[&[u8]; 4]> {
+    items(list).into_iter().flatten().filter_map(Borrowed::as_bytes).collect()
+}
+
+fn headers(message: &Object) -> Result<Object, Raised> {
+    match get_item(message, &names().headers)? {
+        Some(headers) => readable_headers(headers),
+        None => Ok(Object::none()),
+    }
+}
+
+fn flag(message: &Object, key: &Object) -> Result<bool, Raised> {
+    get_item(message, key)?.map_or(Ok(false), |flag| is_true(&flag))
 }
 
 /// `headers` itself where it is a list or tuple of pairs of `bytes`, else a list made of it.

@@ -2,6 +2,8 @@
 
 /// The scope of a request.
 pub mod scope;
+/// Files in place of their bytes.
+mod detached;
 /// Messages between dictionaries and events.
 pub mod message;
 /// What a request has received and the application has not yet taken.

@@ -24,6 +24,7 @@ const CACHE_SLOTS: usize = 512;
 pub struct ScopeMaker {
     template: Object,
     asgi: Object,
+    extensions: Object,
     state: Object,
     root_path: Vec<u8>,
     empty_bytes: Object,
@@ -43,6 +44,10 @@ impl ScopeMaker {
         set_item(&asgi, &names.version, &text::ascii(b"3.0")?)?;
         set_item(&asgi, &names.spec_version, &text::ascii(b"2.3")?)?;
         let none = Object::none();
+        let extensions = new_dict()?;
+        for name in extension_names() {
+            set_item(&extensions, name, &none)?;
+        }
         let template = new_dict()?;
         set_item(&template, &names.r#type, &names.http)?;
         set_item(&template, &names.asgi, &none)?;
@@ -53,6 +58,7 @@ impl ScopeMaker {
         set_item(&template, &names.root_path, &text::utf8_lossy(root_path.as_bytes())?)?;
         set_item(&template, &names.headers, &none)?;
         set_item(&template, &names.state, &none)?;
+        set_item(&template, &names.extensions, &none)?;
         set_item(&template, &names.method, &names.fixed_method_get)?;
         set_item(&template, &names.path, &none)?;
         set_item(&template, &names.raw_path, &none)?;
@@ -61,6 +67,7 @@ impl ScopeMaker {
         Ok(Self {
             template,
             asgi,
+            extensions,
             state,
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
@@ -87,6 +94,7 @@ impl ScopeMaker {
         let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
         set_item(&scope, &names.headers, &headers)?;
         set_item(&scope, &names.state, &copy_dict(&self.state)?)?;
+        set_item(&scope, &names.extensions, &self.extensions()?)?;
         if head.method != Method::Get {
             set_item(&scope, &names.method, &method(head.method, source)?)?;
         }
@@ -102,6 +110,15 @@ impl ScopeMaker {
             set_item(&scope, &names.query_string, &text::bytes(query)?)?;
         }
         Ok(scope)
+    }
+
+    /// What the server can do beyond the core of ASGI. An application may write to all of it.
+    fn extensions(&self) -> Result<Object, Raised> {
+        let extensions = copy_dict(&self.extensions)?;
+        for name in extension_names() {
+            set_item(&extensions, name, &new_dict()?)?;
+        }
+        Ok(extensions)
     }
 
     /// The percent-decoded path after the root path.
@@ -139,6 +156,11 @@ impl ScopeMaker {
     pub fn empty_bytes(&self) -> &Object {
         &self.empty_bytes
     }
+}
+
+fn extension_names() -> [&'static Object; 4] {
+    let names = names();
+    [&names.pathsend, &names.zerocopysend, &names.response_trailers, &names.early_hint]
 }
 
 fn make_field(field: Field, source: &[u8]) -> Result<Object, Raised> {

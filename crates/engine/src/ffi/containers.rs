@@ -83,6 +83,18 @@ pub fn pair(first: Object, second: Object) -> Result<Object, Raised> {
     }
 }
 
+/// A tuple of three.
+pub fn triple(first: Object, second: Object, third: Object) -> Result<Object, Raised> {
+    // SAFETY: as for `new_list`.
+    unsafe {
+        let tuple = Object::from_new(ffi::PyTuple_New(3))?;
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, first.into_raw());
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, second.into_raw());
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 2, third.into_raw());
+        Ok(tuple)
+    }
+}
+
 pub fn integer(value: u64) -> Result<Object, Raised> {
     // SAFETY: returns a new reference or sets an exception.
     unsafe { Object::from_new(ffi::PyLong_FromUnsignedLongLong(value)) }
@@ -99,6 +111,23 @@ pub fn as_u16(object: &Object) -> Result<Option<u16>, Raised> {
         value
     };
     Ok(u16::try_from(value).ok())
+}
+
+pub fn is_integer(object: &Object) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::PyLong_Check(object.as_ptr()) != 0 }
+}
+
+/// An `int` of 64 bits without a sign.
+pub fn as_u64(object: &Object) -> Result<u64, Raised> {
+    // SAFETY: a live object; the largest value with an exception set means failure.
+    unsafe {
+        let value = ffi::PyLong_AsUnsignedLongLong(object.as_ptr());
+        if value == u64::MAX && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised);
+        }
+        Ok(value)
+    }
 }
 
 pub fn float(value: f64) -> Result<Object, Raised> {
@@ -199,6 +228,12 @@ pub fn normalised_pairs(iterable: &Object) -> Result<Object, Raised> {
         };
         pair(bytes_like(name)?, bytes_like(value)?)
     })
+}
+
+/// Any iterable of bytes-like objects as a list of `bytes`.
+pub fn list_of_bytes(iterable: &Object) -> Result<Object, Raised> {
+    let items = list_copy(&sequence(iterable, c"an iterable of byte strings is required")?)?;
+    new_list(items.len(), |index| bytes_like(&items[index]))
 }
 
 fn bytes_like(object: &Object) -> Result<Object, Raised> {

@@ -4,7 +4,9 @@ use std::ffi::CString;
 
 use pyo3::{PyErr, Python, ffi};
 
+use crate::ffi::containers::{integer, triple};
 use crate::ffi::object::Object;
+use crate::ffi::text;
 
 /// An exception is set on this thread. Taking it off consumes the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ impl Raised {
     pub fn key_error(key: &Object) -> Self {
         // SAFETY: both are live objects.
         unsafe { ffi::PyErr_SetObject(ffi::PyExc_KeyError, key.as_ptr()) };
+        Self
+    }
+
+    /// Raises the subclass of `OSError` that the error's number stands for, about `subject`.
+    pub fn os_error(error: &std::io::Error, subject: &Object) -> Self {
+        let arguments = integer(u64::from(error.raw_os_error().unwrap_or_default().unsigned_abs()))
+            .and_then(|number| {
+                let reason = text::utf8_lossy(reason(error).as_bytes())?;
+                triple(number, reason, subject.clone())
+            });
+        if let Ok(arguments) = arguments {
+            // SAFETY: a type and the arguments to make an exception with.
+            unsafe { ffi::PyErr_SetObject(ffi::PyExc_OSError, arguments.as_ptr()) };
+        }
         Self
     }
 
@@ -69,5 +85,14 @@ impl Raised {
 
     pub fn into_error(self, py: Python<'_>) -> PyErr {
         PyErr::fetch(py)
+    }
+}
+
+/// What the system says of an error, without the number that Rust adds.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
     }
 }

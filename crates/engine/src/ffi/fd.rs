@@ -3,6 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use pyo3::ffi;
+
+use crate::ffi::error::Raised;
+use crate::ffi::object::Object;
+
 /// A descriptor of our own for the same open socket.
 pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 {
@@ -10,6 +15,13 @@ pub fn duplicate(descriptor: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: not -1; if it is not open, duplicating it fails.
     unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()
+}
+
+/// The descriptor that an `int` or an object with `fileno()` stands for.
+pub fn of_object(object: &Object) -> Result<RawFd, Raised> {
+    // SAFETY: a live object; -1 with an exception set means failure.
+    let descriptor = unsafe { ffi::PyObject_AsFileDescriptor(object.as_ptr()) };
+    if descriptor < 0 { Err(Raised) } else { Ok(descriptor) }
 }
 
 /// Bytes of a TCP socket that the peer has not acknowledged; zero where the kernel does not tell.

@@ -76,6 +76,19 @@ pub fn bytes_of_buffer(object: &Object) -> Result<Object, Raised> {
     }
 }
 
+/// The file system's form of a path: `str`, `bytes` or what `os.fspath` takes, without a NUL.
+pub fn path_bytes(path: &Object) -> Result<Vec<u8>, Raised> {
+    let mut converted = std::ptr::null_mut::<ffi::PyObject>();
+    // SAFETY: a live object, and a place for the `bytes` that it is converted to.
+    let bytes = unsafe {
+        if ffi::PyUnicode_FSConverter(path.as_ptr(), (&raw mut converted).cast()) == 0 {
+            return Err(Raised);
+        }
+        Object::from_new(converted)?
+    };
+    Ok(as_bytes(&bytes).unwrap_or_default().to_vec())
+}
+
 /// `str` of bytes that are all ASCII.
 pub fn ascii(source: &[u8]) -> Result<Object, Raised> {
     debug_assert!(source.is_ascii());

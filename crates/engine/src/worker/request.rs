@@ -145,9 +145,10 @@ impl Worker {
         let pending = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return false };
-            if connection.is_processing || !std::mem::take(&mut connection.is_pending_fresh) {
+            if connection.is_processing || !connection.may_go_on() {
                 return false;
             }
+            connection.is_pending_fresh = false;
             std::mem::take(&mut connection.pending)
         };
         self.understand(id, &pending, now, Caller::Loop);
@@ -212,7 +213,7 @@ impl Worker {
                         return;
                     }
                     requests += 1;
-                    if requests == REQUEST_BUDGET {
+                    if requests == REQUEST_BUDGET || self.has_too_much_to_send(id) {
                         return self.leave_for_later(id);
                     }
                 }
@@ -222,6 +223,12 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Who does not take its answers gets no more of them.
+    fn has_too_much_to_send(&self, id: ConnectionId) -> bool {
+        let mut tables = self.tables.borrow_mut();
+        tables.connection(id).is_some_and(|connection| connection.is_above_high_water())
     }
 
     /// Others get a turn before the rest of what this peer has pipelined.

@@ -11,6 +11,7 @@ use crate::connection::{Closing, Connection};
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
+use crate::file::FilePart;
 use crate::protocol::{Aborted, Protocol};
 use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
 use crate::stream::{ConnectionId, Flow, StreamId, Streams};
@@ -26,10 +27,25 @@ impl Streams for Worker {
         let (protocol, mut sink) = connection.writing();
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
-        if connection.is_above_high_water() {
-            connection.flush(Instant::now(), &self.settings.limits);
-        }
-        Ok(if connection.is_above_high_water() { Flow::Congested } else { Flow::Free })
+        Ok(self.flow(connection))
+    }
+
+    fn submit_file(
+        &self,
+        id: StreamId,
+        part: FilePart,
+        more: bool,
+    ) -> Result<Flow, ApplicationError> {
+        let mut tables = self.tables.borrow_mut();
+        let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
+            return Ok(Flow::Yield);
+        };
+        let outbound = Outbound::Detached { length: part.remaining(), more };
+        let (protocol, sink) = connection.writing();
+        let mut sink = sink.with_file(part);
+        let (limits, defaults) = (&self.settings.limits, defaults.lines());
+        protocol.submit(id.number, limits, defaults, &outbound, &mut sink)?;
+        Ok(self.flow(connection))
     }
 
     fn is_congested(&self, id: StreamId) -> bool {
@@ -108,6 +124,15 @@ impl Streams for Worker {
 }
 
 impl Worker {
+    /// Sends what is too much to wait, and says whether there is still too much of it.
+    fn flow(&self, connection: &mut Connection) -> Flow {
+        if !connection.is_above_high_water() {
+            return Flow::Free;
+        }
+        connection.flush(Instant::now(), &self.settings.limits);
+        if connection.is_above_high_water() { Flow::Congested } else { Flow::Free }
+    }
+
     /// Sends what waits, and finds out how the connection goes on. With `input_waits`, the next
     /// request has come already, and its answer is to share a write with this one.
     pub(super) fn settle(&self, id: ConnectionId, now: Instant, input_waits: bool) -> Next {
@@ -196,7 +221,8 @@ impl Worker {
             return self.remove(id);
         }
         let goes_on = self.tables.borrow_mut().connection(id).is_some_and(|connection| {
-            connection.is_pending_fresh
+            connection.may_go_on()
+                || connection.has_sendable()
                 || connection.transport.is_readable() && connection.wants_input()
         });
         if goes_on {

@@ -6,7 +6,11 @@ use crate::error::ApplicationError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Response {
     Awaited,
-    Started,
+    Started {
+        announced_trailers: bool,
+    },
+    /// The body is complete, the announced trailers are not.
+    Trailing,
     Complete,
 }
 
@@ -33,8 +37,8 @@ pub enum Received {
 /// What becomes of a message that the application may send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It goes to the connection.
-    Submit,
+    /// It goes to the connection, and whether more of the response follows.
+    Submit { more: bool },
     /// Nobody is there to read it; that is no error (ASGI spec 2.3).
     Ignored,
 }
@@ -136,37 +140,66 @@ impl Exchange {
         !self.body_ended
     }
 
-    /// The application sends `http.response.start`.
+    /// The application sends `http.response.start`, and says whether trailers will follow the body.
     ///
     /// # Errors
     /// Not now.
-    pub fn start(&mut self) -> Result<Sent, ApplicationError> {
+    pub fn start(&mut self, announced_trailers: bool) -> Result<Sent, ApplicationError> {
         match self.response {
             _ if self.is_disconnected() => Ok(Sent::Ignored),
             Response::Awaited => {
-                self.response = Response::Started;
-                Ok(Sent::Submit)
+                self.response = Response::Started { announced_trailers };
+                Ok(Sent::Submit { more: true })
             }
-            Response::Started => Err(ApplicationError::ExpectedBody),
-            Response::Complete => Err(ApplicationError::AfterComplete),
+            _ => Err(self.unexpected()),
         }
     }
 
-    /// The application sends `http.response.body`.
+    /// The application sends a part of the body: `http.response.body`, or one of the messages that
+    /// stand in for it.
     ///
     /// # Errors
     /// Not now.
     pub fn body(&mut self, more: bool) -> Result<Sent, ApplicationError> {
         match self.response {
             _ if self.is_disconnected() => Ok(Sent::Ignored),
-            Response::Awaited => Err(ApplicationError::ExpectedStart),
-            Response::Started => {
+            Response::Started { .. } if more => Ok(Sent::Submit { more }),
+            Response::Started { announced_trailers } => {
+                self.response =
+                    if announced_trailers { Response::Trailing } else { Response::Complete };
+                Ok(Sent::Submit { more: announced_trailers })
+            }
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// The application sends `http.response.trailers`.
+    ///
+    /// # Errors
+    /// Not now.
+    pub fn trailers(&mut self, more: bool) -> Result<Sent, ApplicationError> {
+        match self.response {
+            _ if self.is_disconnected() => Ok(Sent::Ignored),
+            Response::Trailing => {
                 if !more {
                     self.response = Response::Complete;
                 }
-                Ok(Sent::Submit)
+                Ok(Sent::Submit { more })
             }
-            Response::Complete => Err(ApplicationError::AfterComplete),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// The application sends `http.response.early_hint`. The specification has it follow the start,
+    /// where it is of use only if nothing of that has been sent; frameworks send it before.
+    ///
+    /// # Errors
+    /// Not now.
+    pub fn early_hint(&self) -> Result<Sent, ApplicationError> {
+        match self.response {
+            _ if self.is_disconnected() => Ok(Sent::Ignored),
+            Response::Awaited | Response::Started { .. } => Ok(Sent::Submit { more: true }),
+            Response::Trailing | Response::Complete => Err(self.unexpected()),
         }
     }
 
@@ -175,7 +208,8 @@ impl Exchange {
     pub fn unexpected(&self) -> ApplicationError {
         match self.response {
             Response::Awaited => ApplicationError::ExpectedStart,
-            Response::Started => ApplicationError::ExpectedBody,
+            Response::Started { .. } => ApplicationError::ExpectedBody,
+            Response::Trailing => ApplicationError::ExpectedTrailers,
             Response::Complete => ApplicationError::AfterComplete,
         }
     }
@@ -203,7 +237,7 @@ impl Exchange {
                 Conclusion::Abort { log: None }
             }
             (Response::Awaited, _) => Conclusion::Answer500 { log },
-            (Response::Started, _) => Conclusion::Abort { log },
+            (Response::Started { .. } | Response::Trailing, _) => Conclusion::Abort { log },
         }
     }
 }

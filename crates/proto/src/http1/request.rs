@@ -285,6 +285,7 @@ impl Semantics {
     ) -> Result<(), Reject> {
         let is = |expected: &[u8]| name.eq_ignore_ascii_case(expected);
         match name.len() {
+            2 if is(b"te") => head.accepts_trailers |= has_member(value, b"trailers"),
             4 if is(b"host") => {
                 if self.host.replace(span).is_some() {
                     return Err(Reject::bad_request("more than one Host"));
@@ -332,6 +333,7 @@ impl Semantics {
         }
         head.framing = self.framing(input, head.version)?;
         head.expects_continue &= is_http_11 && head.framing != Framing::None;
+        head.accepts_trailers &= is_http_11;
         head.persistent = is_http_11 && !self.closes;
         // RFC 9110, 7.8: not in HTTP/1.0.
         head.upgrade = self.upgrade.filter(|_| self.upgrades && is_http_11);

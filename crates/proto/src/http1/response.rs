@@ -118,31 +118,54 @@ pub fn refusal(status: u16, defaults: &[u8], head_request: bool, out: &mut Vec<u
     }
 }
 
+/// A piece of a body: bytes, or so many of them that are elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Detached(u64),
+}
+
+impl Piece<'_> {
+    pub fn len(self) -> u64 {
+        match self {
+            Self::Bytes(data) => data.len() as u64,
+            Self::Detached(length) => length,
+        }
+    }
+
+    fn write(self, out: &mut impl Transmit) {
+        match self {
+            Self::Bytes(data) => out.payload(data),
+            Self::Detached(length) => out.detached(length),
+        }
+    }
+}
+
 impl BodyWriter {
     /// Frames one piece. Nothing is written when the application breaks its own declaration.
     pub fn write(
         &mut self,
-        data: &[u8],
+        piece: Piece<'_>,
         more: bool,
         out: &mut impl Transmit,
     ) -> Result<(), ApplicationError> {
+        let length = piece.len();
         match self {
-            Self::Forbidden if !data.is_empty() => return Err(ApplicationError::BodyTooLong),
+            Self::Forbidden if length > 0 => return Err(ApplicationError::BodyTooLong),
             Self::Dropped | Self::Forbidden => {}
-            Self::UntilClose => out.payload(data),
+            Self::UntilClose => piece.write(out),
             Self::Length { remaining } => {
-                let rest = remaining.checked_sub(data.len() as u64);
-                let rest = rest.ok_or(ApplicationError::BodyTooLong)?;
+                let rest = remaining.checked_sub(length).ok_or(ApplicationError::BodyTooLong)?;
                 if !more && rest > 0 {
                     return Err(ApplicationError::BodyTooShort);
                 }
                 *remaining = rest;
-                out.payload(data);
+                piece.write(out);
             }
             Self::Chunked => {
-                if !data.is_empty() {
-                    chunk_size(data.len(), out.buffer());
-                    out.payload(data);
+                if length > 0 {
+                    chunk_size(length, out.buffer());
+                    piece.write(out);
                     out.buffer().extend_from_slice(b"\r\n");
                 }
                 if !more {
@@ -154,13 +177,71 @@ impl BodyWriter {
     }
 }
 
-fn chunk_size(size: usize, out: &mut Vec<u8>) {
+/// Writes an interim response (RFC 8297, 2). Nothing is written on an error.
+pub fn early_hint(links: &[&[u8]], out: &mut Vec<u8>) -> Result<(), ApplicationError> {
+    let start = out.len();
+    out.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\n");
+    for link in links {
+        if let Err(error) = write_field_line(b"link", link, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// Writes lines of a trailer section. Nothing is written on an error.
+pub fn trailer_lines(
+    headers: &[(&[u8], &[u8])],
+    out: &mut Vec<u8>,
+) -> Result<(), ApplicationError> {
+    let start = out.len();
+    for (name, value) in headers {
+        let line = out.len();
+        let mut outcome = write_field_line(name, value, out);
+        if outcome.is_ok() && is_misplaced(&out[line..line + name.len()]) {
+            outcome = Err(ApplicationError::InvalidTrailer);
+        }
+        if let Err(error) = outcome {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a field must be known before the body (RFC 9110, 6.5.1).
+fn is_misplaced(lower_name: &[u8]) -> bool {
+    matches!(
+        lower_name,
+        b"authorization"
+            | b"cache-control"
+            | b"connection"
+            | b"content-encoding"
+            | b"content-length"
+            | b"content-range"
+            | b"content-type"
+            | b"host"
+            | b"keep-alive"
+            | b"location"
+            | b"proxy-authenticate"
+            | b"set-cookie"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"www-authenticate"
+    )
+}
+
+fn chunk_size(size: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 16];
     let mut start = digits.len();
     let mut rest = size;
     while rest > 0 {
         start -= 1;
-        digits[start] = b"0123456789abcdef"[rest & 15];
+        digits[start] = b"0123456789abcdef"[(rest & 15) as usize];
         rest >>= 4;
     }
     out.extend_from_slice(&digits[start..]);

@@ -13,7 +13,7 @@ use crate::event::{Inbound, Input, Outbound, Transmit, Tunnel};
 use crate::head::{Framing, Method, RequestHead, Version};
 use crate::http1::body::BodyReader;
 use crate::http1::request::HeadReader;
-use crate::http1::response::{self, BodyWriter, Declared};
+use crate::http1::response::{self, BodyWriter, Declared, Piece};
 use crate::limits::Limits;
 
 #[derive(Debug)]
@@ -41,6 +41,10 @@ enum Writing {
     },
     Body(BodyWriter),
     Tunnel,
+    /// The body is out, and its end is not.
+    Trailers {
+        written: bool,
+    },
     Complete,
 }
 
@@ -91,6 +95,8 @@ pub struct Connection {
     version: Version,
     /// ...whether its method is HEAD...
     head_request: bool,
+    /// ...whether it knows what to do with trailers...
+    accepts_trailers: bool,
     /// ...and who waits for its body.
     demand: Demand,
 }
@@ -106,6 +112,7 @@ impl Connection {
             persistence: Persistence::Kept,
             version: Version::Http11,
             head_request: false,
+            accepts_trailers: false,
             demand: Demand::Nobody,
         }
     }
@@ -162,6 +169,7 @@ impl Connection {
         };
         self.version = head.version;
         self.head_request = head.method == Method::Head;
+        self.accepts_trailers = head.accepts_trailers;
         if matches!(head.framing, Framing::Length(length) if length > limits.body_bytes_max) {
             return Err(Reject::CONTENT_TOO_LARGE);
         }
@@ -224,18 +232,19 @@ impl Connection {
                 self.writing = Writing::HeadOpen { start, status: *status, declared };
                 Ok(())
             }
-            (Outbound::Body { data, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
-                self.close_head(limits, (!more).then_some(data.len() as u64), out);
-                let Writing::Body(writer) = &mut self.writing else {
-                    return Err(ApplicationError::ExpectedBody);
-                };
-                writer.write(data, *more, out)?;
-                if !more {
-                    self.writing = Writing::Complete;
-                }
-                Ok(())
-            }
+            (Outbound::EarlyHint { links }, _) => self.early_hint(links, out),
             (Outbound::Tunnel(tunnel), Writing::Idle) => self.open_tunnel(tunnel, defaults, out),
+            (_, Writing::Idle) => Err(ApplicationError::ExpectedStart),
+            (Outbound::Body { data, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
+                self.write_body(limits, Piece::Bytes(data), *more, out)
+            }
+            (Outbound::Detached { length, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
+                self.write_body(limits, Piece::Detached(*length), *more, out)
+            }
+            (
+                Outbound::Trailers { headers, more },
+                Writing::HeadOpen { .. } | Writing::Body(_) | Writing::Trailers { .. },
+            ) => self.write_trailers(limits, headers, *more, out),
             (Outbound::Body { data, more }, Writing::Tunnel) => {
                 out.payload(data);
                 if !more {
@@ -244,9 +253,83 @@ impl Connection {
                 }
                 Ok(())
             }
-            (_, Writing::Idle) => Err(ApplicationError::ExpectedStart),
             (_, Writing::HeadOpen { .. } | Writing::Body(_)) => Err(ApplicationError::ExpectedBody),
+            (_, Writing::Trailers { .. }) => Err(ApplicationError::ExpectedTrailers),
             (_, Writing::Tunnel | Writing::Complete) => Err(ApplicationError::AfterComplete),
+        }
+    }
+
+    fn write_body(
+        &mut self,
+        limits: &Limits,
+        piece: Piece<'_>,
+        more: bool,
+        out: &mut impl Transmit,
+    ) -> Result<(), ApplicationError> {
+        self.close_head(limits, (!more).then_some(piece.len()), out);
+        let Writing::Body(writer) = &mut self.writing else {
+            return Err(ApplicationError::ExpectedBody);
+        };
+        writer.write(piece, more, out)?;
+        if !more {
+            self.writing = Writing::Complete;
+        }
+        Ok(())
+    }
+
+    /// Only a chunked body has a place for trailers, and only a peer that says so knows of it; the
+    /// others lose nothing that they need (RFC 9110, 6.5.1).
+    fn write_trailers(
+        &mut self,
+        limits: &Limits,
+        headers: &[(&[u8], &[u8])],
+        more: bool,
+        out: &mut impl Transmit,
+    ) -> Result<(), ApplicationError> {
+        self.close_head(limits, None, out);
+        if let Writing::Body(mut writer) = self.writing {
+            let is_chunked = writer == BodyWriter::Chunked;
+            let written = is_chunked && self.accepts_trailers;
+            if written {
+                out.buffer().extend_from_slice(b"0\r\n");
+            } else {
+                writer.write(Piece::Bytes(b""), false, out)?;
+            }
+            self.writing = Writing::Trailers { written };
+        }
+        if let Writing::Trailers { written: true } = self.writing {
+            response::trailer_lines(headers, out.buffer())?;
+            if !more {
+                out.buffer().extend_from_slice(b"\r\n");
+            }
+        }
+        if !more {
+            self.writing = Writing::Complete;
+        }
+        Ok(())
+    }
+
+    /// Interim responses precede the final one, and HTTP/1.0 has none (RFC 9110, 15.2).
+    fn early_hint(
+        &mut self,
+        links: &[&[u8]],
+        out: &mut impl Transmit,
+    ) -> Result<(), ApplicationError> {
+        if self.version == Version::Http10 {
+            return Ok(());
+        }
+        match &mut self.writing {
+            Writing::Idle => response::early_hint(links, out.buffer()),
+            Writing::HeadOpen { start, .. } => {
+                let mut hint = Vec::new();
+                response::early_hint(links, &mut hint)?;
+                out.buffer().splice(*start..*start, hint.iter().copied());
+                *start += hint.len();
+                Ok(())
+            }
+            Writing::Body(_) | Writing::Tunnel | Writing::Trailers { .. } | Writing::Complete => {
+                Ok(())
+            }
         }
     }
 
