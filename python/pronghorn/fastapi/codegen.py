@@ -46,6 +46,7 @@ from pronghorn.fastapi.overriding import Overridden, Solved
 from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
 from pronghorn.fastapi.solving import Solver
 from pronghorn.fastapi.source import Source
+from pronghorn.fastapi.threads import call_and_validate, run_sync
 
 Program = Callable[..., Any]
 
@@ -78,6 +79,8 @@ def make_program(shape: Shape, layers: Layers, place: Place, facts: Facts | None
     """The program for one route; without `facts` it calls the route's own application."""
     source = Source()
     source.names.update(_RUNTIME)
+    has_threads = "threads" in shape.features
+    source.names["run_sync"] = run_sync if has_threads else anyio.to_thread.run_sync
     writer = _Writer(source, shape, layers, place, facts)
     handler = None
     if facts is not None and facts.wrappers:
@@ -105,6 +108,7 @@ _RUNTIME: dict[str, Any] = {
     "Track": Track,
     "Undefined": Undefined,
     "ValidationError": ValidationError,
+    "call_and_validate": call_and_validate,
     "build_response_args": routing._build_response_args,
     "dump": dump,
     "endpoint_context": endpoint_context,
@@ -125,7 +129,6 @@ _RUNTIME: dict[str, Any] = {
     "recover": recover,
     "route_selected": telemetry_api._route_selected,
     "routing": routing,
-    "run_sync": anyio.to_thread.run_sync,
     "run_sync_endpoint": telemetry_api._run_sync_endpoint,
     "server_error": server_error,
     "validation_failed": telemetry_api._validation_failed,
@@ -292,6 +295,13 @@ class _Operation:
         self.has_background = not self.solves or self.solver.needs_background
         self.is_direct = self._can_be_direct()
         """The response is sent without an object for it, unless the endpoint returns one."""
+        self.validates_in_thread = (
+            not self.facts.is_coroutine
+            and self.facts.response_field is not None
+            and not self.shape.has_telemetry
+            and not self.shape.replaced_steps
+            and "threads" in self.shape.features
+        )
         if self.solves and self.solver.watches_overrides and not self.is_direct:
             self.solver.needs_stub = self.has_stub = True
 
@@ -417,7 +427,12 @@ class _Operation:
                 f"function={call}, arguments=dict({arguments})))"
             )
         else:
-            line(f"raw = await run_sync(partial({call}{', ' if arguments else ''}{arguments}))")
+            function = f"partial({call}{', ' if arguments else ''}{arguments})"
+            if self.validates_in_thread:
+                validate = self.name(self.facts.response_field.validate, "validate")
+                line(f"raw, value, invalid = await call_and_validate({function}, {validate})")
+            else:
+                line(f"raw = await run_sync({function})")
 
     def _write_response(self) -> None:
         line = self.line
@@ -494,7 +509,9 @@ class _Operation:
     def _validate_response(self, field: Any) -> None:
         line = self.line
         validator = field._type_adapter.validator
-        if not self.facts.is_coroutine:
+        if self.validates_in_thread:
+            pass
+        elif not self.facts.is_coroutine:
             validate = self.name(field.validate, "validate")
             line("value, invalid = await run_sync(")
             line(f'    partial({validate}, raw, {{}}, loc=("response",)))')

@@ -18,10 +18,13 @@ from fastapi.applications import FastAPI
 from opentelemetry import trace
 from opentelemetry._logs import _internal as logs_internal
 from opentelemetry.metrics import _internal as metrics_internal
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
+from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
 from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
+from pronghorn.fastapi.recovery import run_outer
 
 LAYERS_MAX = 64
 """How deep in an application's layers its `ExceptionMiddleware` is looked for."""
@@ -53,6 +56,8 @@ def hook(features: frozenset[str]) -> None:
         return
     _replace(FastAPI, "__call__", _call_application)
     _replace(ExceptionMiddleware, "__call__", _call_exception_middleware)
+    if "base_http" in features:
+        _replace(BaseHTTPMiddleware, "__call__", _call_base_http)
     changes.watch(features)
 
 
@@ -118,6 +123,8 @@ def _call_application(original: Any) -> Any:
             ):
                 if self.root_path:
                     scope["root_path"] = self.root_path
+                if not plan.is_whole:
+                    return run_outer(self, plan.server_error, plan.first, scope, receive, send)
                 found = plan.program(scope, True, False)
                 if found is not None:
                     program, path_params = found
@@ -145,6 +152,22 @@ def _call_exception_middleware(original: Any) -> Any:
                     return program(scope, receive, send, path_params)
         if observer.tell is not None and scope["type"] == "http":
             observer.tell("original")
+        return original(self, scope, receive, send)
+
+    return __call__
+
+
+def _call_base_http(original: Any) -> Any:
+    def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
+        if scope["type"] == "http":
+            loop = asyncio._get_running_loop()
+            changes.look()
+            if (
+                loop is not None
+                and loop.get_task_factory() is None
+                and "base_http" in changes.features
+            ):
+                return call_base_http(self, scope, receive, send)
         return original(self, scope, receive, send)
 
     return __call__

@@ -63,11 +63,11 @@ def _install() -> None:
     features = set(STAND_INS) - set(unknown)
     for _ in STAND_INS:
         features = {each for each in features if set(NEEDS.get(each, ())) <= features}
-    state.is_installed, state.features, state.unknown = True, frozenset(features), unknown
     if "inner" in features:
         from pronghorn.fastapi.hooks import hook
 
-        hook(state.features)
+        hook(frozenset(features))
+    state.is_installed, state.features, state.unknown = True, frozenset(features), unknown
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -120,6 +120,9 @@ class Plan:
         self.exit_stack: Any = exception.app
         self.router: Any = app.router
         self.server_error: ServerErrorMiddleware | None = None
+        """The outermost layer, if it and the next ones are FastAPI's."""
+        self.first: Any = None
+        """The layer inside of those: the user's outermost middleware, or `exception`."""
         self.table = Table(app.router)
         self._middleware_stack = app.router.middleware_stack
         self._chain: list[tuple[Any, Any]] = [
@@ -141,8 +144,13 @@ class Plan:
                 return False
         return self.table.is_current()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is nothing of the user's between the layers."""
+        return self.first is self.exception
+
     def include_outer(self, stack: Any) -> None:
-        """Take in the layers outside, if there is nothing of the user's between."""
+        """Take in the layers outside of the user's middleware."""
         layer, chain = stack, []
         for kind in (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware):
             if kind is None:
@@ -151,9 +159,8 @@ class Plan:
                 return
             chain.append((layer, layer.app))
             layer = layer.app
-        if layer is self.exception:
-            self.server_error = stack
-            self._chain = chain + self._chain
+        self.server_error, self.first = stack, layer
+        self._chain = chain + self._chain
 
     def program(
         self, scope: Any, is_outer: bool, has_telemetry: bool

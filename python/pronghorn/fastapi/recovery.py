@@ -65,6 +65,23 @@ async def recover(
     exc.__traceback__ = None
 
 
+async def run_outer(
+    app: Any,
+    middleware: ServerErrorMiddleware,
+    first: Any,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """The layers outside of the user's middleware, `first`."""
+    scope["app"] = app
+    track = Track(send)
+    try:
+        await first(scope, receive, track)
+    except Exception as exc:
+        await server_error(exc, middleware, scope, receive, track)
+
+
 async def server_error(
     exc: Exception, middleware: ServerErrorMiddleware, scope: Scope, receive: Receive, track: Track
 ) -> NoReturn:

@@ -28,7 +28,6 @@ from fastapi.dependencies.models import (
 from fastapi.security.oauth2 import SecurityScopes
 from pydantic import ValidationError
 from pydantic_core import SchemaValidator
-from starlette.concurrency import run_in_threadpool
 
 from pronghorn.fastapi.analysis import Facts, tree
 from pronghorn.fastapi.source import Source
@@ -227,8 +226,7 @@ class Solver:
         if _is_coroutine_callable(node.call):
             call = f"{call}({arguments})"
         else:
-            run = self._named(run_in_threadpool, "run_in_threadpool")
-            call = f"{run}({call}{', ' if arguments else ''}{arguments})"
+            call = f"run_sync(partial({call}{', ' if arguments else ''}{arguments}))"
         if node.concurrency is None:
             source.line(f"{value} = await {call}")
             return

@@ -99,6 +99,32 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "starlette.requests:Request.json",
         "starlette.requests:Request.stream",
     ),
+    # Functions that run in worker threads.
+    "threads": (
+        "anyio._backends._asyncio:AsyncIOBackend.current_default_thread_limiter",
+        "anyio._backends._asyncio:AsyncIOBackend.run_sync_in_worker_thread",
+        "anyio._backends._asyncio:CapacityLimiter.acquire_on_behalf_of",
+        "anyio._backends._asyncio:CapacityLimiter.acquire_on_behalf_of_nowait",
+        "anyio._backends._asyncio:CapacityLimiter.release_on_behalf_of",
+        "anyio._backends._asyncio:WorkerThread._report_result",
+        "anyio._backends._asyncio:WorkerThread.run",
+        "anyio._backends._asyncio:find_root_task",
+        "anyio._core._eventloop:claim_worker_thread",
+        "anyio._core._eventloop:set_current_async_library",
+        "anyio.to_thread:run_sync",
+    ),
+    # `@app.middleware("http")` and other middleware made with `BaseHTTPMiddleware`.
+    "base_http": (
+        "anyio._backends._asyncio:TaskGroup.__aenter__",
+        "anyio._backends._asyncio:TaskGroup.__aexit__",
+        "anyio._backends._asyncio:TaskGroup.__init__",
+        "anyio._backends._asyncio:TaskGroup._spawn",
+        "starlette._utils:create_collapsing_task_group",
+        "starlette.middleware.base:BaseHTTPMiddleware.__call__",
+        "starlette.middleware.base:_CachedRequest.wrapped_receive",
+        "starlette.middleware.base:_StreamingResponse.__call__",
+        "starlette.middleware.base:_StreamingResponse.__init__",
+    ),
     # A response that is JSON, without an object for it.
     "json_response": (
         "fastapi.encoders:jsonable_encoder",
