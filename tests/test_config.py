@@ -233,7 +233,8 @@ def test_attributes_that_others_read() -> None:
     assert not config.use_subprocess
     assert not config.should_reload
     assert config.workers == 1
-    assert config.ws_protocol_class is None
+    assert config.ws_protocol_class is config.http_protocol_class
+    assert Config("main:app", ws="none").ws_protocol_class is None
     with pytest.raises(AttributeError, match="get_loop_factory"):
         config.setup_event_loop()
 

@@ -1,4 +1,4 @@
-"""The native engine: sockets, HTTP/1.1 and the ASGI bridge, on the asyncio thread."""
+"""The native engine: sockets, HTTP/1.1, WebSocket and the ASGI bridge, on the asyncio thread."""
 
 import asyncio
 import socket
@@ -19,7 +19,8 @@ class Engine:
     (`loop.add_reader(engine.fileno(), engine.on_ready)`) and every connection lives behind it.
     Only the loop's thread may call it. All times are seconds, all sizes bytes.
 
-    `limits` has the options that bound what peers may do. `state` is copied (shallow) into every
+    `limits` has the options that bound what peers may do, `websocket` those for WebSocket unless
+    no upgrade to it is supported. `state` is copied (shallow) into every
     scope. `default_headers` are written after `date`
     (when `date_header`) and before the application's.
 
@@ -39,6 +40,7 @@ class Engine:
         default_headers: Sequence[tuple[bytes, bytes]],
         date_header: bool,
         limits: Config,
+        websocket: Config | None,
         log: Callable[[int, str], None],
         log_exception: Callable[[str, BaseException], None],
         access_log: AccessLog | None,

@@ -84,8 +84,8 @@ class Config(Settings):
 
     @property
     def ws_protocol_class(self) -> type[Any] | None:
-        """What speaks WebSocket: nothing yet."""
-        return None
+        """What speaks WebSocket: the engine, unless `ws` says that nothing does."""
+        return None if self.ws == "none" else self.http_protocol_class
 
     @property
     def request_header_bytes_max(self) -> int:

@@ -263,6 +263,7 @@ class Server:
             default_headers=config.encoded_headers,
             date_header=config.date_header,
             limits=config,
+            websocket=config if config.ws_protocol_class else None,
             log=_log_line,
             log_exception=_log_exception,
             access_log=self._open_access_log(),

@@ -130,33 +130,21 @@ class Settings:
         kind="choice",
         choices=tuple(WS_PROTOCOLS),
         convert=implementation_name,
-        feature="WebSocket",
-        ready=("auto", "none"),
     )
     ws_max_size: int = option(
-        16 * 1024 * 1024,
-        "WebSocket max size message in bytes.",
-        group=PROTOCOLS,
-        feature="WebSocket",
+        16 * 1024 * 1024, "WebSocket max size message in bytes.", group=PROTOCOLS, minimum=0
     )
     ws_max_queue: int = option(
-        32,
-        "The maximum length of the WebSocket message queue.",
-        group=PROTOCOLS,
-        feature="WebSocket",
+        32, "The maximum length of the WebSocket message queue.", group=PROTOCOLS, minimum=1
     )
     ws_ping_interval: float | None = option(
-        20.0, "WebSocket ping interval in seconds.", group=PROTOCOLS, feature="WebSocket"
+        20.0, "WebSocket ping interval in seconds.", group=PROTOCOLS, minimum=0
     )
     ws_ping_timeout: float | None = option(
-        20.0, "WebSocket ping timeout in seconds.", group=PROTOCOLS, feature="WebSocket"
+        20.0, "WebSocket ping timeout in seconds.", group=PROTOCOLS, minimum=0
     )
     ws_per_message_deflate: bool = option(
-        True,
-        "WebSocket per-message-deflate compression.",
-        group=PROTOCOLS,
-        kind="boolean",
-        feature="WebSocket",
+        True, "WebSocket per-message-deflate compression.", group=PROTOCOLS, kind="boolean"
     )
     lifespan: LifespanName = option("auto", "Lifespan implementation.", group=APPLICATION)
     env_file: FilePath | None = option(
@@ -448,6 +436,27 @@ class Settings:
         group=LIMITS,
         kind="texts",
         check=_exempt_complaint,
+    )
+    ws_deflate_window_bits: int = option(
+        12,
+        "Size of the windows of per-message-deflate, as a power of two. A WebSocket keeps two.",
+        group=PROTOCOLS,
+        minimum=9,
+        maximum=15,
+    )
+    ws_deflate_context_takeover: bool = option(
+        True,
+        "Let compressed WebSocket messages refer to those before them. Without it, a WebSocket "
+        "keeps no window, and messages compress less.",
+        group=PROTOCOLS,
+    )
+    ws_deflate_codecs: int = option(
+        16,
+        "Compressors, and as many decompressors, that wait for the next message. All WebSockets "
+        "share them; one of its own for each busy WebSocket is fastest.",
+        group=PROTOCOLS,
+        minimum=0,
+        maximum=4096,
     )
 
     def __post_init__(self) -> None:

@@ -97,6 +97,8 @@ impl Connection {
         match (self.closing, &self.protocol) {
             (Closing::AfterFlush { .. }, _) => false,
             (Closing::No, Protocol::Http1(http1)) => match &http1.carried {
+                // What comes through a tunnel may make answers that nobody asked for.
+                Some(_) if http1.state.is_tunnel() && self.is_above_high_water() => false,
                 Some(carried) if http1.state.expects_body() => carried.inbox_bytes() < READ_BYTES,
                 Some(_) => self.pending.len() < PIPELINE_BYTES_MAX,
                 // A head has limits of its own.

@@ -1,16 +1,19 @@
 //! `pronghorn._engine.Engine`: the worker as Python sees it.
 
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use pronghorn_proto::http1::DefaultHeaders;
-use pronghorn_proto::limits::Limits;
+use pronghorn_proto::limits::{Limits, WebSocketLimits};
+use pronghorn_proto::websocket::Shared;
+use pronghorn_proto::websocket::deflate::DeflateLimits;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList};
 
 use crate::access_log::{AccessLog, AccessLogHooks, Escape, Template};
-use crate::asgi::application::Application;
+use crate::asgi::application::{Application, WebSockets};
 use crate::asgi::awaitable;
 use crate::asgi::message::MessageMaker;
 use crate::asgi::scope::ScopeMaker;
@@ -76,12 +79,53 @@ impl LimitOptions {
     }
 }
 
+/// The options for WebSocket, as `Config` has them.
+#[derive(Clone, Copy, FromPyObject)]
+#[allow(clippy::struct_field_names, reason = "the names of the options")]
+struct WebSocketOptions {
+    ws_max_size: usize,
+    ws_max_queue: usize,
+    ws_ping_interval: Option<f64>,
+    ws_ping_timeout: Option<f64>,
+    ws_per_message_deflate: bool,
+    ws_deflate_window_bits: u8,
+    ws_deflate_context_takeover: bool,
+    ws_deflate_codecs: usize,
+}
+
+impl WebSocketOptions {
+    fn websockets(self, py: Python<'_>) -> PyResult<WebSockets> {
+        let seconds =
+            |name, value: Option<f64>| value.map(|value| duration(name, value)).transpose();
+        let limits = WebSocketLimits {
+            message_bytes_max: self.ws_max_size,
+            ping_interval: seconds("ws_ping_interval", self.ws_ping_interval)?,
+            ping_timeout: seconds("ws_ping_timeout", self.ws_ping_timeout)?,
+            ..WebSocketLimits::default()
+        };
+        let deflate = self.ws_per_message_deflate.then_some(DeflateLimits {
+            window_bits: self.ws_deflate_window_bits,
+            context_takeover: self.ws_deflate_context_takeover,
+            codecs_max: self.ws_deflate_codecs,
+        });
+        let disconnected = py.import("pronghorn.errors")?.getattr("ClientDisconnected")?;
+        Ok(WebSockets {
+            limits,
+            queue_max: self.ws_max_queue,
+            shared: RefCell::new(Shared::new(deflate.as_ref())),
+            deflate,
+            spare_buffers: RefCell::default(),
+            disconnected: Object::from_bound(&disconnected),
+        })
+    }
+}
+
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        app, event_loop, *, state, root_path, default_headers, date_header, limits, log,
-        log_exception, access_log, trust_proxy
+        app, event_loop, *, state, root_path, default_headers, date_header, limits,
+        websocket, log, log_exception, access_log, trust_proxy
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -92,6 +136,7 @@ impl Engine {
         default_headers: &Bound<'_, PyAny>,
         date_header: bool,
         limits: LimitOptions,
+        websocket: Option<WebSocketOptions>,
         log: &Bound<'_, PyAny>,
         log_exception: &Bound<'_, PyAny>,
         access_log: Option<&Bound<'_, PyAny>>,
@@ -112,6 +157,7 @@ impl Engine {
             log_exception: Object::from_bound(log_exception),
             access_log: access_log.map(self::access_log).transpose()?,
             owner: Owner::current(),
+            websockets: websocket.map(|options| options.websockets(py)).transpose()?,
         });
         let method =
             |name: &str| event_loop.getattr(name).map(|method| Object::from_bound(&method));

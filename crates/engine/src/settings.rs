@@ -86,6 +86,9 @@ pub const LINGER_MAX: Duration = Duration::from_secs(10);
 /// How long a head that has begun may take once the server is shutting down.
 pub const DRAINED_HEAD_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a client may take to answer the close frame that says that the server is shutting down.
+pub const DRAINED_CLOSE_GRACE: Duration = Duration::from_secs(1);
+
 /// Access-log lines gathered before they are written...
 pub const ACCESS_LOG_BYTES_MAX: usize = 64 * 1024;
 

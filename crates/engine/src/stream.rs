@@ -3,6 +3,8 @@
 //! The ASGI side holds this trait and never the worker that implements it, so that the arrows
 //! between the modules point one way.
 
+use std::time::Instant;
+
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
 use smallvec::SmallVec;
@@ -77,6 +79,9 @@ pub trait Streams {
 
     /// Something was sent or taken outside of a step of the request's own coroutine.
     fn attend_soon(&self, id: StreamId);
+
+    /// Has what the stream carries called when the time has come.
+    fn wake_at(&self, id: StreamId, at: Instant);
 
     /// The application has ended.
     fn ended(&self, key: usize);

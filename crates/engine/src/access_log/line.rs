@@ -19,6 +19,18 @@ pub fn write_line(line: &mut Vec<u8>, scope: &Object, status: u16) -> Option<()>
     Some(())
 }
 
+/// Uvicorn's line for the outcome of a WebSocket's handshake, which goes to the error log.
+pub fn websocket_line(scope: &Object, outcome: &str) -> String {
+    let mut line = Vec::new();
+    // Of a scope that is not as the server made it, as much as can be told.
+    let _ = write_client(&mut line, scope);
+    line.extend_from_slice(b" - \"WebSocket ");
+    let _ = write_full_path(&mut line, scope);
+    line.extend_from_slice(b"\" ");
+    line.extend_from_slice(outcome.as_bytes());
+    String::from_utf8_lossy(&line).into_owned()
+}
+
 /// An entry of the scope, whatever the application has made of it.
 pub fn entry(scope: &Object, key: &Object) -> Option<Object> {
     get_item(scope, key).unwrap_or_else(Raised::forget)

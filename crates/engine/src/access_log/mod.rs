@@ -14,6 +14,7 @@ mod template;
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+pub use crate::access_log::line::websocket_line;
 use crate::access_log::line::write_line;
 pub use crate::access_log::template::{Escape, Template};
 use crate::ffi::call::call;

@@ -1,5 +1,11 @@
 //! What all requests of one server share: the application, what makes its arguments, the logs.
 
+use std::cell::RefCell;
+
+use pronghorn_proto::limits::WebSocketLimits;
+use pronghorn_proto::websocket::Shared;
+use pronghorn_proto::websocket::deflate::DeflateLimits;
+
 use crate::access_log::AccessLog;
 use crate::asgi::message::MessageMaker;
 use crate::asgi::scope::ScopeMaker;
@@ -9,6 +15,7 @@ use crate::ffi::containers::integer;
 use crate::ffi::object::Object;
 use crate::ffi::owner::Owner;
 use crate::ffi::text;
+use crate::settings::{READ_BYTES, SPARE_BUFFERS_MAX};
 
 /// What all requests of one server share.
 pub struct Application {
@@ -21,12 +28,42 @@ pub struct Application {
     pub log_exception: Object,
     pub access_log: Option<AccessLog>,
     pub owner: Owner,
+    /// `None` where an upgrade to WebSocket is not supported.
+    pub websockets: Option<WebSockets>,
+}
+
+/// What every `WebSocket` of one server has in common.
+pub struct WebSockets {
+    pub limits: WebSocketLimits,
+    pub deflate: Option<DeflateLimits>,
+    /// Messages that wait for the application before reading pauses.
+    pub queue_max: usize,
+    pub shared: RefCell<Shared>,
+    /// Buffers for what has come or is to be sent, empty.
+    pub spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// What sending to a client that has gone raises.
+    pub disconnected: Object,
+}
+
+impl WebSockets {
+    pub fn take_buffer(&self) -> Vec<u8> {
+        self.spare_buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn keep_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spares = self.spare_buffers.borrow_mut();
+        if buffer.capacity() <= READ_BYTES && spares.len() < SPARE_BUFFERS_MAX {
+            buffer.clear();
+            spares.push(buffer);
+        }
+    }
 }
 
 /// Levels of Python's `logging`.
 #[derive(Clone, Copy, Debug)]
 pub enum Level {
     Debug = 10,
+    Info = 20,
     Warning = 30,
     Error = 40,
 }

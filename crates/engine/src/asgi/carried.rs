@@ -4,8 +4,11 @@
 //! has become a byte tunnel (after 101 in HTTP/1.1, after 200 to an extended CONNECT in HTTP/2)
 //! carries a WebSocket exchange: a variant here, to which the same calls bring the tunnel's bytes.
 
+use std::time::Instant;
+
 use crate::asgi::exchange::Exchange;
 use crate::asgi::http::Http;
+use crate::asgi::websocket::WebSocket;
 use crate::ffi::error::Raised;
 use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
@@ -15,6 +18,7 @@ use crate::stream::StreamId;
 #[derive(Clone)]
 pub enum Carried {
     Http(Ref<Exchange<Http>>),
+    WebSocket(Ref<Exchange<WebSocket>>),
 }
 
 impl Carried {
@@ -22,12 +26,14 @@ impl Carried {
     pub fn coroutine(&self) -> &Object {
         match self {
             Self::Http(exchange) => exchange.object(),
+            Self::WebSocket(exchange) => exchange.object(),
         }
     }
 
     pub fn stream(&self) -> StreamId {
         match self {
             Self::Http(exchange) => exchange.stream(),
+            Self::WebSocket(exchange) => exchange.stream(),
         }
     }
 
@@ -35,6 +41,7 @@ impl Carried {
     pub fn has_ended(&self) -> bool {
         match self {
             Self::Http(exchange) => exchange.has_ended(),
+            Self::WebSocket(exchange) => exchange.has_ended(),
         }
     }
 
@@ -42,6 +49,7 @@ impl Carried {
     pub fn set_key(&self, key: usize) {
         match self {
             Self::Http(exchange) => exchange.set_key(key),
+            Self::WebSocket(exchange) => exchange.set_key(key),
         }
     }
 
@@ -49,6 +57,7 @@ impl Carried {
     pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
         match self {
             Self::Http(exchange) => exchange.push_body(data),
+            Self::WebSocket(exchange) => exchange.push_body(data),
         }
     }
 
@@ -56,6 +65,7 @@ impl Carried {
     pub fn inbox_bytes(&self) -> usize {
         match self {
             Self::Http(exchange) => exchange.inbox_bytes(),
+            Self::WebSocket(exchange) => exchange.inbox_bytes(),
         }
     }
 
@@ -63,6 +73,7 @@ impl Carried {
     pub fn end_body(&self) {
         match self {
             Self::Http(exchange) => exchange.end_body(),
+            Self::WebSocket(exchange) => exchange.end_body(),
         }
     }
 
@@ -70,6 +81,7 @@ impl Carried {
     pub fn wake_receivers(&self) {
         match self {
             Self::Http(exchange) => exchange.wake_receivers(),
+            Self::WebSocket(exchange) => exchange.bytes_came(),
         }
     }
 
@@ -77,6 +89,7 @@ impl Carried {
     pub fn has_senders(&self) -> bool {
         match self {
             Self::Http(exchange) => exchange.has_senders(),
+            Self::WebSocket(exchange) => exchange.has_senders(),
         }
     }
 
@@ -84,6 +97,7 @@ impl Carried {
     pub fn wake_senders(&self) {
         match self {
             Self::Http(exchange) => exchange.wake_senders(),
+            Self::WebSocket(exchange) => exchange.wake_senders(),
         }
     }
 
@@ -91,6 +105,33 @@ impl Carried {
     pub fn leave(&self) {
         match self {
             Self::Http(exchange) => exchange.leave(),
+            Self::WebSocket(exchange) => exchange.leave(),
+        }
+    }
+
+    /// The server is shutting down: who would stay is told to go.
+    pub fn shut_down(&self) {
+        match self {
+            Self::Http(_) => {}
+            Self::WebSocket(exchange) => exchange.shut_down(),
+        }
+    }
+
+    /// There is little time left: an application that waits for its client to leave is told that it
+    /// has. What it sends still goes out.
+    pub fn announce_end(&self) {
+        match self {
+            Self::Http(exchange) => exchange.leave(),
+            // It was told when the server began to shut down.
+            Self::WebSocket(_) => {}
+        }
+    }
+
+    /// The time that it asked for has come.
+    pub fn handle_timeout(&self, now: Instant) {
+        match self {
+            Self::Http(_) => {}
+            Self::WebSocket(exchange) => exchange.handle_timeout(now),
         }
     }
 
@@ -98,6 +139,7 @@ impl Carried {
     pub fn disconnect(&self) {
         match self {
             Self::Http(exchange) => exchange.disconnect(),
+            Self::WebSocket(exchange) => exchange.disconnect(),
         }
     }
 
@@ -105,6 +147,7 @@ impl Carried {
     pub fn release(&self) {
         match self {
             Self::Http(exchange) => exchange.release(),
+            Self::WebSocket(exchange) => exchange.release(),
         }
     }
 }

@@ -82,13 +82,7 @@ impl Message {
     /// # Errors
     /// An entry is missing or of the wrong type.
     pub fn read(message: &Object) -> Result<Self, Raised> {
-        let copy;
-        let message = if is_dict(message) {
-            message
-        } else {
-            copy = dict_of_mapping(message)?;
-            &copy
-        };
+        let message = &as_dict(message)?;
         let names = names();
         let kind = required(message, &names.r#type)?;
         match text::as_str(&kind) {
@@ -101,13 +95,8 @@ impl Message {
                 })
             }
             Some("http.response.body") => {
-                let data = match get_item(message, &names.body)? {
-                    Some(body) if text::as_bytes(&body).is_none() => {
-                        Some(text::bytes_of_buffer(&body)?)
-                    }
-                    body => body,
-                };
-                Ok(Self::Body { data, more: flag(message, &names.more_body)? })
+                let (data, more) = read_body(message)?;
+                Ok(Self::Body { data, more })
             }
             Some("http.response.pathsend") => {
                 let path = required(message, &names.path)?;
@@ -167,7 +156,7 @@ pub fn each_bytes(list: &Object) -> SmallVec<[&[u8]; 4]> {
     items(list).into_iter().flatten().filter_map(Borrowed::as_bytes).collect()
 }
 
-fn headers(message: &Object) -> Result<Object, Raised> {
+pub fn headers(message: &Object) -> Result<Object, Raised> {
     match get_item(message, &names().headers)? {
         Some(headers) => readable_headers(headers),
         None => Ok(Object::none()),
@@ -176,6 +165,25 @@ fn headers(message: &Object) -> Result<Object, Raised> {
 
 fn flag(message: &Object, key: &Object) -> Result<bool, Raised> {
     get_item(message, key)?.map_or(Ok(false), |flag| is_true(&flag))
+}
+
+/// A message itself if it is a dictionary, else a copy of the mapping that it is.
+pub fn as_dict(message: &Object) -> Result<Object, Raised> {
+    if is_dict(message) { Ok(message.clone()) } else { dict_of_mapping(message) }
+}
+
+/// `body`, as `bytes`, and `more_body`.
+pub fn read_body(message: &Object) -> Result<(Option<Object>, bool), Raised> {
+    let data = match get_item(message, &names().body)? {
+        Some(body) => Some(as_bytes_object(body)?),
+        None => None,
+    };
+    Ok((data, flag(message, &names().more_body)?))
+}
+
+/// `bytes` itself, or a copy of what offers a buffer.
+pub fn as_bytes_object(object: Object) -> Result<Object, Raised> {
+    if text::as_bytes(&object).is_some() { Ok(object) } else { text::bytes_of_buffer(&object) }
 }
 
 /// `headers` itself where it is a list or tuple of pairs of `bytes`, else a list made of it.
@@ -190,6 +198,6 @@ fn readable_headers(headers: Object) -> Result<Object, Raised> {
     if is_plain { Ok(headers) } else { normalised_pairs(&headers) }
 }
 
-fn required(message: &Object, key: &Object) -> Result<Object, Raised> {
+pub fn required(message: &Object, key: &Object) -> Result<Object, Raised> {
     get_item(message, key)?.ok_or_else(|| Raised::key_error(key))
 }

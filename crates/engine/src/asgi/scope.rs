@@ -7,7 +7,9 @@ use std::cell::RefCell;
 
 use pronghorn_proto::head::{Field, Method, RequestHead, Version};
 
-use crate::ffi::containers::{copy_dict, integer, new_dict, new_list, pair, set_item};
+use crate::ffi::containers::{
+    copy_dict, delete_item, get_item, integer, new_dict, new_list, pair, set_item,
+};
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
@@ -28,6 +30,7 @@ pub struct ScopeMaker {
     state: Object,
     root_path: Vec<u8>,
     empty_bytes: Object,
+    websocket_spec_version: Object,
     fields: RefCell<Vec<Option<CachedField>>>,
 }
 
@@ -71,6 +74,7 @@ impl ScopeMaker {
             state,
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
+            websocket_spec_version: text::ascii(b"2.4")?,
             fields: RefCell::new((0..CACHE_SLOTS).map(|_| None).collect()),
         })
     }
@@ -119,6 +123,32 @@ impl ScopeMaker {
             set_item(&extensions, name, &new_dict()?)?;
         }
         Ok(extensions)
+    }
+
+    /// Makes a WebSocket's of the scope of a request.
+    pub fn make_websocket(&self, scope: Object, subprotocols: &[&[u8]]) -> Result<Object, Raised> {
+        let names = names();
+        set_item(&scope, &names.r#type, &names.websocket)?;
+        let asgi = copy_dict(&self.asgi)?;
+        set_item(&asgi, &names.spec_version, &self.websocket_spec_version)?;
+        set_item(&scope, &names.asgi, &asgi)?;
+        let scheme = get_item(&scope, &names.scheme)?;
+        let is_secure = scheme.is_some_and(|scheme| text::as_str(&scheme) == Some("https"));
+        set_item(&scope, &names.scheme, if is_secure { &names.wss } else { &names.ws })?;
+        let subprotocols =
+            new_list(subprotocols.len(), |index| text::utf8_lossy(subprotocols[index]))?;
+        set_item(&scope, &names.subprotocols, &subprotocols)?;
+        let extensions = match get_item(&scope, &names.extensions)? {
+            Some(extensions) => extensions,
+            None => new_dict()?,
+        };
+        for name in extension_names() {
+            delete_item(&extensions, name)?;
+        }
+        set_item(&extensions, &names.websocket_http_response, &new_dict()?)?;
+        set_item(&scope, &names.extensions, &extensions)?;
+        delete_item(&scope, &names.method)?;
+        Ok(scope)
     }
 
     /// The percent-decoded path after the root path.

@@ -28,6 +28,12 @@ pub fn set_item(dict: &Object, key: &Object, value: &Object) -> Result<(), Raise
     check(unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
 }
 
+/// `del dict[key]`.
+pub fn delete_item(dict: &Object, key: &Object) -> Result<(), Raised> {
+    // SAFETY: live objects.
+    check(unsafe { ffi::PyDict_DelItem(dict.as_ptr(), key.as_ptr()) })
+}
+
 /// `dict.get(key)` for an exact or derived dict.
 pub fn get_item(dict: &Object, key: &Object) -> Result<Option<Object>, Raised> {
     // SAFETY: a borrowed reference or null, with or without an exception.

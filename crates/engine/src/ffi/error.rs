@@ -47,6 +47,19 @@ impl Raised {
         Self
     }
 
+    /// Raises an exception of a class.
+    pub fn of(class: &Object) -> Self {
+        // SAFETY: a live object; what is no exception class becomes a `SystemError`.
+        unsafe { ffi::PyErr_SetNone(class.as_ptr()) };
+        Self
+    }
+
+    /// Whether the exception is of a class.
+    pub fn is(self, class: &Object) -> bool {
+        // SAFETY: an exception is set, and the class is live.
+        unsafe { ffi::PyErr_ExceptionMatches(class.as_ptr()) != 0 }
+    }
+
     fn set(kind: *mut ffi::PyObject, text: &str) -> Self {
         let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
         // SAFETY: `kind` is an exception type, `text` ends with NUL.

@@ -113,6 +113,29 @@ pub fn utf8_lossy(source: &[u8]) -> Result<Object, Raised> {
     }
 }
 
+/// `str` of UTF-8 that is known to be valid.
+pub fn utf8(source: &[u8]) -> Result<Object, Raised> {
+    if source.is_ascii() { ascii(source) } else { utf8_lossy(source) }
+}
+
+/// The content of a `str`.
+///
+/// # Errors
+/// It is something else, or has lone surrogates.
+pub fn utf8_of<'o>(object: &'o Object, complaint: &str) -> Result<&'o str, Raised> {
+    if let Some(text) = as_str(object) {
+        return Ok(text);
+    }
+    // SAFETY: a live object; of a `str` this fails, with the exception that says why.
+    let encoded = unsafe {
+        if ffi::PyUnicode_Check(object.as_ptr()) == 0 {
+            return Err(Raised::type_error(complaint));
+        }
+        Object::from_new(ffi::PyUnicode_AsUTF8String(object.as_ptr()))
+    };
+    Err(encoded.err().unwrap_or_else(|| Raised::type_error(complaint)))
+}
+
 /// The content of a `str`, `None` for anything else or lone surrogates.
 pub fn as_str(object: &Object) -> Option<&str> {
     // SAFETY: the UTF-8 form is cached in the `str`, which is immutable and outlives the borrow.

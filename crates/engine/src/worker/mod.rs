@@ -11,6 +11,8 @@ mod tables;
 mod accept;
 /// From bytes received to a running application.
 mod request;
+/// From a head that asks for a WebSocket to its exchange.
+mod websocket;
 /// From messages sent to bytes on their way, and to the end of a connection.
 mod response;
 /// What happens when nothing does.

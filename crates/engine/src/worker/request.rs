@@ -7,6 +7,7 @@ use pronghorn_proto::error::Reject;
 use pronghorn_proto::event::{Inbound, Input};
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::Next;
+use pronghorn_proto::websocket::handshake;
 use smallvec::SmallVec;
 
 use crate::asgi::application::Level;
@@ -280,8 +281,15 @@ impl Worker {
         {
             call(trust_proxy, &[&scope])?;
         }
+        if self.application.websockets.is_some() && handshake::is_wanted(head, source) {
+            return self.begin_websocket(id, head, source, scope);
+        }
         if head.upgrade.is_some() {
             self.application.log(Level::Warning, "Unsupported upgrade request.");
+            if handshake::is_wanted(head, source) {
+                let line = "No supported WebSocket library detected: `--ws none` was given.";
+                self.application.log(Level::Warning, line);
+            }
         }
         if self.is_at_limit(head.path.of(source)) {
             self.refuse_for_concurrency(id, &scope);
@@ -290,15 +298,20 @@ impl Worker {
         let streams: Rc<dyn Streams> = self.this.upgrade().ok_or_else(closed)?;
         let exchange = Exchange::for_request(self.application.clone(), streams, id, scope)?;
         let carried = Carried::Http(exchange);
-        let replaced = match self.tables.borrow_mut().connection(id.connection) {
-            Some(connection) => connection.protocol.carry(id.number, carried.clone()),
-            None => None,
-        };
-        drop(replaced);
+        self.carry(id, carried.clone());
         if head.framing == pronghorn_proto::head::Framing::None {
             carried.end_body();
         }
         Ok(Some(carried))
+    }
+
+    /// Has a stream carry what has been made of its request.
+    pub(super) fn carry(&self, id: StreamId, carried: Carried) {
+        let replaced = match self.tables.borrow_mut().connection(id.connection) {
+            Some(connection) => connection.protocol.carry(id.number, carried),
+            None => None,
+        };
+        drop(replaced);
     }
 
     /// `scope["server"]` and `scope["client"]`, made once for a connection.
@@ -320,7 +333,7 @@ impl Worker {
     }
 
     /// There is no room for a request of this path.
-    fn is_at_limit(&self, path: &[u8]) -> bool {
+    pub(super) fn is_at_limit(&self, path: &[u8]) -> bool {
         let tables = self.tables.borrow();
         self.settings.concurrency_max.is_some_and(|max| {
             (tables.active_connections() >= max || tables.requests.len() >= max)
@@ -412,6 +425,6 @@ impl Worker {
     }
 }
 
-fn closed() -> Raised {
+pub(super) fn closed() -> Raised {
     Raised::runtime_error("the connection is closed")
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
 use pronghorn_proto::http1::Next;
+use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
 use crate::connection::{Closing, Connection};
@@ -111,6 +112,10 @@ impl Streams for Worker {
 
     fn attend_soon(&self, id: StreamId) {
         self.list(id.connection);
+    }
+
+    fn wake_at(&self, id: StreamId, at: Instant) {
+        self.tables.borrow_mut().timers.add(at, Target::Stream(id));
     }
 
     fn ended(&self, key: usize) {
@@ -267,14 +272,19 @@ impl Worker {
             tables.ids()
         };
         for id in ids {
-            {
+            let all: SmallVec<[Carried; 1]> = {
                 let mut tables = self.tables.borrow_mut();
                 let Some(connection) = tables.connection(id) else { continue };
                 connection.protocol.end_after_response();
                 connection.transport.note(true, false);
+                let all = connection.protocol.all_carried().cloned().collect();
                 if connection.has_partial_head() {
                     tables.timers.add(grace, Target::DrainedHead(id));
                 }
+                all
+            };
+            for carried in all {
+                carried.shut_down();
             }
             self.list(id);
         }
@@ -288,7 +298,7 @@ impl Worker {
             tables.requests.iter().map(|(_, request)| request.carried.clone()).collect()
         };
         for carried in all {
-            carried.leave();
+            carried.announce_end();
         }
     }
 

@@ -17,7 +17,7 @@ use crate::protocol::Protocol;
 use crate::settings::{
     ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
 };
-use crate::stream::ConnectionId;
+use crate::stream::{ConnectionId, StreamId};
 use crate::transport::Transport;
 
 /// Listeners are registered under this number and up, connections under their slots.
@@ -31,6 +31,8 @@ pub enum Target {
     AccessLog,
     /// A head that had begun when the server began to shut down.
     DrainedHead(ConnectionId),
+    /// What a stream carries asked for it.
+    Stream(StreamId),
 }
 
 /// A request whose application has suspended.

@@ -6,7 +6,7 @@ use pronghorn_proto::deadline::Expired;
 use pronghorn_proto::error::Reject;
 
 use crate::connection::Closing;
-use crate::stream::ConnectionId;
+use crate::stream::{ConnectionId, StreamId};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
@@ -22,6 +22,7 @@ impl Worker {
                 Some((at, Target::Connection(id))) => self.deadline_came(id, at, now),
                 Some((_, Target::Listener(index))) => self.listener_rested(index, now),
                 Some((_, Target::DrainedHead(id))) => self.head_was_too_late(id, now),
+                Some((_, Target::Stream(id))) => self.stream_deadline_came(id, now),
                 Some((_, Target::AccessLog)) => {
                     self.tables.borrow_mut().disarm_access_log();
                     self.application.flush_access_log();
@@ -30,6 +31,28 @@ impl Worker {
             }
         }
         self.end_turn();
+    }
+
+    fn stream_deadline_came(&self, id: StreamId, now: Instant) {
+        let carried = {
+            let mut tables = self.tables.borrow_mut();
+            let connection = tables.connection(id.connection);
+            connection.and_then(|connection| connection.protocol.carried(id.number).cloned())
+        };
+        if let Some(carried) = carried {
+            self.read_late(id.connection, now);
+            carried.handle_timeout(now);
+            self.settle(id.connection, now, false);
+            self.rest(id.connection, now);
+        }
+    }
+
+    /// What came in time counts, even if the loop was too busy to look.
+    fn read_late(&self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = self.tables.borrow_mut().connection(id) {
+            connection.transport.note(true, false);
+        }
+        self.read(id, now);
     }
 
     fn head_was_too_late(&self, id: ConnectionId, now: Instant) {
@@ -52,10 +75,8 @@ impl Worker {
                 return;
             }
             connection.armed = None;
-            // What came in time counts, even if the loop was too busy to look.
-            connection.transport.note(true, false);
         }
-        self.read(id, now);
+        self.read_late(id, now);
         if let Expired::RequestTimeout(reason) = self.judge(id, now) {
             self.reject(id, Reject::with_status(408, reason), now);
         }

@@ -146,12 +146,6 @@ impl Exchange {
         Ok(())
     }
 
-    /// The server has answered 500 instead of the application.
-    pub fn answered(&mut self) {
-        self.application = Application::Closed;
-        self.is_disconnected = true;
-    }
-
     /// A message that is allowed in one state only.
     fn expect(self, expected: Application) -> Result<(), ApplicationError> {
         if self.is_disconnected {

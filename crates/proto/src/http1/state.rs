@@ -486,6 +486,12 @@ impl Connection {
         matches!(self.reading, Reading::Head(_)) && self.writing == Writing::Idle
     }
 
+    /// The bytes are another protocol's.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.reading, Reading::Tunnel)
+    }
+
     /// The request's body is still coming, or a tunnel's bytes.
     #[must_use]
     pub fn expects_body(&self) -> bool {

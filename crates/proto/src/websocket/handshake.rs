@@ -37,6 +37,14 @@ pub struct Refusal {
     pub field: Option<(&'static [u8], &'static [u8])>,
 }
 
+impl Refusal {
+    /// The server has no room for another, or is about to go.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self { status: 503, text: "Service Unavailable".to_owned(), field: None }
+    }
+}
+
 /// Whether the request's `Upgrade` is this protocol, and this alone.
 #[must_use]
 pub fn is_wanted(head: &RequestHead, source: &[u8]) -> bool {

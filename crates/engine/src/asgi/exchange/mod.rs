@@ -52,6 +52,11 @@ pub trait Kind: Sized + 'static {
     /// Nobody is there to send to.
     fn is_disconnected(&self) -> bool;
 
+    /// An exception that ends the application and is nothing to report.
+    fn expects(_: &Exchange<Self>, _: Raised) -> bool {
+        false
+    }
+
     /// The application has ended: with `value`, or with that exception.
     fn conclude(exchange: &Exchange<Self>, ended: Ended, value: &Object);
 }

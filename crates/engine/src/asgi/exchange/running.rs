@@ -82,8 +82,11 @@ impl<K: Kind> Exchange<K> {
                 Step::Returned(Object::none())
             }
             Err(raised) => {
+                let is_expected = K::expects(self, raised);
                 let exception = raised.take(attached());
-                self.application.report("Exception in ASGI application\n", &exception);
+                if !is_expected {
+                    self.application.report("Exception in ASGI application\n", &exception);
+                }
                 self.conclude(Ended::Raised, &exception);
                 Step::Returned(Object::none())
             }
