@@ -15,8 +15,18 @@ from support import (
     endpoints_process,
     endpoints_script,
     endpoints_tasks,
+    endpoints_websocket,
 )
-from support.asgi import ROUTES, Receive, Scope, Send, respond, respond_literal, segments
+from support.asgi import (
+    ROUTES,
+    WEBSOCKET_ROUTES,
+    Receive,
+    Scope,
+    Send,
+    respond,
+    respond_literal,
+    segments,
+)
 
 __all__ = [
     "app",
@@ -26,12 +36,15 @@ __all__ = [
     "endpoints_process",
     "endpoints_script",
     "endpoints_tasks",
+    "endpoints_websocket",
 ]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> Any:
     if scope["type"] == "lifespan":
         return await lifespan(scope, receive, send)
+    if scope["type"] == "websocket":
+        return await WEBSOCKET_ROUTES[segments(scope)[0]](scope, receive, send)
     assert scope["type"] == "http", scope["type"]
     endpoint = ROUTES.get(segments(scope)[0])
     if endpoint is None:

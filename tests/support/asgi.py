@@ -20,6 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 ROUTES: dict[str, App] = {}
+WEBSOCKET_ROUTES: dict[str, App] = {}
 RECORDS: defaultdict[str, list[Any]] = defaultdict(list)
 GATES: dict[str, Gate] = {}
 
@@ -43,15 +44,20 @@ def gate(name: str) -> Gate:
     return GATES.setdefault(name, Gate())
 
 
-def route(name: str) -> Callable[[App], App]:
+def route(name: str, routes: dict[str, App] = ROUTES) -> Callable[[App], App]:
     """Serves the decorated application under `/name` and everything below it."""
 
     def register(app: App) -> App:
-        assert name not in ROUTES, name
-        ROUTES[name] = app
+        assert name not in routes, name
+        routes[name] = app
         return app
 
     return register
+
+
+def websocket_route(name: str) -> Callable[[App], App]:
+    """The same for a WebSocket."""
+    return route(name, WEBSOCKET_ROUTES)
 
 
 def segments(scope: Scope) -> list[str]:

@@ -263,18 +263,15 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
     let own = |object: Bound<'_, PyAny>| Object::from_bound(&object);
     let raised = |raised: Raised| raised.into_error(py);
     let call_soon = own(event_loop.getattr("call_soon")?);
-    let capture = if py.version_info() >= (3, 12) {
-        None
-    } else {
-        let attributes = own(event_loop.getattr("__dict__")?);
-        Some(Capture::new(attributes, call_soon).map_err(raised)?)
-    };
+    let attributes = own(event_loop.getattr("__dict__")?);
+    let capture = Capture::new(attributes, call_soon).map_err(raised)?;
     TaskMaker::new(Asyncio {
         task_type: own(py.import("asyncio")?.getattr("Task")?),
         event_loop: Object::from_bound(event_loop),
         create_task: own(event_loop.getattr("create_task")?),
         task_factory: own(event_loop.getattr("get_task_factory")?),
         capture,
+        has_eager_tasks: py.version_info() >= (3, 12),
         is_nested: event_loop.hasattr("_nest_patched")?,
     })
     .map_err(raised)

@@ -7,10 +7,11 @@
 
 use std::cell::Cell;
 
-use crate::ffi::call::{call, call_with};
+use crate::ffi::call::{call, call_method, call_with};
 use crate::ffi::capture::Capture;
-use crate::ffi::containers::{new_dict, set_item};
+use crate::ffi::containers::{is_true, new_dict, set_item};
 use crate::ffi::error::Raised;
+use crate::ffi::names::names;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
@@ -22,8 +23,9 @@ pub struct Asyncio {
     /// The loop's methods.
     pub create_task: Object,
     pub task_factory: Object,
-    /// For versions without eager tasks.
-    pub capture: Option<Capture>,
+    pub capture: Capture,
+    /// A task makes its first step when it is made.
+    pub has_eager_tasks: bool,
     /// The loop may run inside a step (`nest_asyncio`), which must then not be one of `on_ready`.
     pub is_nested: bool,
 }
@@ -35,20 +37,22 @@ pub struct TaskMaker {
     keywords: Object,
     /// The loop makes the tasks, since the application has set a task factory.
     has_factory: Cell<bool>,
+    /// The engine runs outside of any task: one may be stepped right now.
+    is_outside: Cell<bool>,
 }
 
 impl TaskMaker {
     pub fn new(asyncio: Asyncio) -> Result<Self, Raised> {
         let keywords = new_dict()?;
         set_item(&keywords, &text::ascii(b"loop")?, &asyncio.event_loop)?;
-        if asyncio.capture.is_none() {
+        if asyncio.has_eager_tasks {
             set_item(&keywords, &text::ascii(b"eager_start")?, &Object::boolean(true))?;
         } else {
             // Without a name, these versions format a number into one.
             let name = text::ascii(b"pronghorn-request")?;
             set_item(&keywords, &text::ascii(b"name")?, &name)?;
         }
-        Ok(Self { asyncio, keywords, has_factory: Cell::new(false) })
+        Ok(Self { asyncio, keywords, has_factory: Cell::new(false), is_outside: Cell::new(false) })
     }
 
     /// Looks whether the application has set a task factory meanwhile.
@@ -65,16 +69,50 @@ impl TaskMaker {
             return call(&self.asyncio.create_task, &[coroutine]);
         }
         let make = || call_with(&self.asyncio.task_type, coroutine, &self.keywords);
-        match &self.asyncio.capture {
-            Some(capture) => capture.run_at_once(make),
-            None => make(),
+        self.inside(|| {
+            if self.asyncio.has_eager_tasks {
+                make()
+            } else {
+                self.asyncio.capture.run_at_once(make)
+            }
+        })
+    }
+
+    /// Resolves a future on which a task waits, which makes its step right now, unless the engine
+    /// runs inside of one.
+    pub fn step(&self, future: &Object) -> Result<(), Raised> {
+        if self.is_outside.get() && !self.has_factory.get() {
+            let wake = || wake(future).map(|()| Object::none());
+            self.inside(|| self.asyncio.capture.run_at_once(wake)).map(drop)
+        } else {
+            wake(future)
         }
+    }
+
+    /// The loop has called the engine, or the engine returns to it.
+    pub fn set_outside(&self, is_outside: bool) {
+        self.is_outside.set(is_outside);
+    }
+
+    /// Runs what steps a task.
+    fn inside<R>(&self, step: impl FnOnce() -> R) -> R {
+        let was_outside = self.is_outside.replace(false);
+        let result = step();
+        self.is_outside.set(was_outside);
+        result
     }
 
     /// Leaves the loop as it was.
     pub fn close(&self) {
-        if let Some(capture) = &self.asyncio.capture {
-            capture.remove();
-        }
+        self.asyncio.capture.remove();
     }
+}
+
+/// Resolves a future on which a task waits, which goes on in the loop's next turn.
+pub fn wake(future: &Object) -> Result<(), Raised> {
+    let names = names();
+    if is_true(&call_method(future, &names.done, &[])?)? {
+        return Ok(());
+    }
+    call_method(future, &names.set_result, &[&Object::none()]).map(drop)
 }

@@ -1,13 +1,14 @@
 //! Takes a callback away from the loop's `call_soon`.
 //!
-//! CPython 3.11 has no eager tasks: `asyncio.Task` hands its first step to `loop.call_soon`, and the
-//! request waits for a turn of the loop that costs more than the request itself. While one task is
-//! being made, the loop's instance attribute `call_soon` is a function that keeps the step here
-//! instead, to be run at once.
+//! A task that a future wakes is handed to `loop.call_soon`, and so is the first step of a task where
+//! there are no eager ones (CPython 3.11). Then a message or a request waits for a turn of the loop
+//! that costs more than it does itself. While one such call is made, the loop's instance attribute
+//! `call_soon` is a function that keeps the step here instead, to be run at once.
 
 use std::cell::RefCell;
 
 use pyo3::ffi;
+use smallvec::SmallVec;
 
 use crate::ffi::call;
 use crate::ffi::containers::{get_item, set_item};
@@ -19,6 +20,8 @@ use crate::ffi::text;
 /// A callback and the context to run it in.
 struct Captured {
     callback: Object,
+    /// The future, where one is done.
+    argument: Option<Object>,
     context: Object,
 }
 
@@ -99,7 +102,10 @@ fn run(captured: &Captured, call_soon: &Object) -> Result<(), Raised> {
         if ffi::PyContext_Enter(captured.context.as_ptr()) < 0 {
             return Err(Raised);
         }
-        let result = call::call(&captured.callback, &[]);
+        let result = match &captured.argument {
+            Some(argument) => call::call(&captured.callback, &[argument]),
+            None => call::call(&captured.callback, &[]),
+        };
         if ffi::PyContext_Exit(captured.context.as_ptr()) < 0 {
             return Err(Raised);
         }
@@ -108,7 +114,9 @@ fn run(captured: &Captured, call_soon: &Object) -> Result<(), Raised> {
     if let Err(raised) = result {
         raised.report(Some(&captured.callback));
         let context = call::keyword_names(&["context"])?;
-        call::call_keywords(call_soon, &[&captured.callback], &context, &[&captured.context])?;
+        let (callback, argument) = (&captured.callback, captured.argument.as_ref());
+        let arguments: SmallVec<[&Object; 2]> = [callback].into_iter().chain(argument).collect();
+        call::call_keywords(call_soon, &arguments, &context, &[&captured.context])?;
     }
     Ok(())
 }
@@ -129,15 +137,16 @@ unsafe extern "C" fn call_soon(
     guarded(std::ptr::null_mut(), || {
         let count = count.cast_unsigned();
         // SAFETY: the calling convention: `count` positional arguments, then as many as `names`
-        // has. Only the step of a task comes as one callback with a context.
+        // has. Only the step of a task comes as a callback, with or without a future, and a context.
         unsafe {
             let keywords =
                 if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names).cast_unsigned() };
             let is_open = SLOT.with_borrow(|slot| matches!(slot, Slot::Open));
-            if is_open && count == 1 && keywords == 1 {
+            if is_open && matches!(count, 1 | 2) && keywords == 1 {
                 SLOT.replace(Slot::Full(Captured {
                     callback: Object::from_borrowed(*arguments),
-                    context: Object::from_borrowed(*arguments.add(1)),
+                    argument: (count == 2).then(|| Object::from_borrowed(*arguments.add(1))),
+                    context: Object::from_borrowed(*arguments.add(count)),
                 }));
                 return Ok(Object::none().into_raw());
             }

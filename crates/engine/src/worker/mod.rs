@@ -115,6 +115,7 @@ impl Worker {
     /// Handles what is ready, within the budgets.
     pub fn on_ready(&self) -> Result<(), Raised> {
         let now = self.begin_turn();
+        self.application.tasks.set_outside(true);
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
         self.tables.borrow_mut().gathered = Some(Vec::new());
@@ -131,6 +132,7 @@ impl Worker {
         }
         self.flush_gathered(now);
         self.tables.borrow_mut().gathered = None;
+        self.application.tasks.set_outside(false);
         ready.clear();
         self.tables.borrow_mut().ready = ready;
         self.end_turn();
@@ -145,11 +147,13 @@ impl Worker {
     /// Goes on with connections that something happened to outside of `on_ready`.
     pub fn attend(&self) {
         let now = self.begin_turn();
+        self.application.tasks.set_outside(true);
         let listed = self.tables.borrow_mut().take_listed();
         for id in listed {
             self.attend_to(id, now);
         }
         self.accept_rest(now);
+        self.application.tasks.set_outside(false);
         self.end_turn();
     }
 

@@ -16,6 +16,7 @@ impl Worker {
         let now = self.begin_turn();
         let fired = self.tables.borrow_mut().take_timer();
         drop(fired);
+        self.application.tasks.set_outside(true);
         loop {
             let due = self.tables.borrow_mut().timers.pop(now);
             match due {
@@ -30,6 +31,7 @@ impl Worker {
                 None => break,
             }
         }
+        self.application.tasks.set_outside(false);
         self.end_turn();
     }
 

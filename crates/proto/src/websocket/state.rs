@@ -25,9 +25,15 @@ const NO_CODE: u16 = 1005;
 /// Bytes of a close frame's code.
 const CODE_BYTES: usize = 2;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Open,
+    /// The peer's close frame has come, or it is to be failed. The application may answer the messages
+    /// before that first, until then.
+    Answering {
+        until: Instant,
+        payload: Box<[u8]>,
+    },
     /// A close frame has been sent; the peer's may come until then.
     Closing {
         until: Instant,
@@ -54,7 +60,8 @@ enum Keepalive {
 pub enum Event<'s> {
     /// A whole message.
     Message { kind: MessageKind, payload: &'s [u8] },
-    /// It has closed the WebSocket, or it was failed: nothing comes any more.
+    /// It has closed the WebSocket, or is to be failed: nothing comes any more. `answer` sends the
+    /// close frame.
     Closed { code: u16, reason: &'s str },
 }
 
@@ -62,8 +69,8 @@ pub enum Event<'s> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
     NotYet,
-    /// The peer did not answer a close frame: the stream ends.
-    Unanswered,
+    /// A close frame has waited long enough for its answer: the stream ends.
+    Over,
     /// It did not answer a ping and has been sent a close frame.
     Failed(Failure),
 }
@@ -125,18 +132,24 @@ impl WebSocket {
     /// Messages may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.state == State::Open
+        matches!(self.state, State::Open | State::Answering { .. })
+    }
+
+    /// A close frame is to be sent as soon as the application has taken the messages before it.
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        matches!(self.state, State::Answering { .. })
     }
 
     /// Nothing comes any more, and nothing may be sent.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        matches!(self.state, State::Closed)
     }
 
     /// Understands as much of `input` as makes one event, `None` when that takes more bytes; what was
-    /// not taken, which is a few bytes, then comes again with more behind it. Answers to pings and
-    /// to close frames go to `out`.
+    /// not taken, which is a few bytes, then comes again with more behind it. Answers to pings go to
+    /// `out`.
     pub fn receive<'s>(
         &mut self,
         now: Instant,
@@ -149,7 +162,8 @@ impl WebSocket {
         let understood = match self.understand(now, limits, input, shared, out) {
             Ok(understood) => understood?,
             Err(failure) => {
-                self.fail(failure, out);
+                let payload = close_payload(failure.code, failure.reason);
+                self.end_reading(now, limits, payload);
                 return Some(Event::Closed { code: failure.code, reason: failure.reason });
             }
         };
@@ -171,7 +185,7 @@ impl WebSocket {
         out: &mut impl Transmit,
     ) -> Result<Option<Understood>, Failure> {
         loop {
-            if self.state == State::Closed {
+            if matches!(self.state, State::Closed | State::Answering { .. }) {
                 input.take(usize::MAX);
                 return Ok(None);
             }
@@ -216,7 +230,7 @@ impl WebSocket {
     ) -> Result<Option<MessageKind>, Failure> {
         let payload = Payload::of(header);
         self.payload = Some(payload);
-        if self.state != State::Open {
+        if !self.is_open() {
             return Ok(None);
         }
         let kind = match (header.opcode, &self.message) {
@@ -299,10 +313,7 @@ impl WebSocket {
                 let (code, reason) = read_close(payload)?;
                 shared.whole.clear();
                 shared.whole.extend_from_slice(reason);
-                if self.is_open() {
-                    write_control(Opcode::Close, payload, out);
-                }
-                self.end();
+                self.end_reading(now, limits, payload.into());
                 return Ok(Some(code));
             }
         }
@@ -382,18 +393,30 @@ impl WebSocket {
         if !self.is_open() {
             return Err(CloseError::Closed);
         }
-        write_close(code, reason, out);
+        write_control(Opcode::Close, &close_payload(code, reason), out);
+        let is_answer = self.owes_answer();
         self.end();
-        self.state = State::Closing { until: after(now, limits.close_timeout) };
+        if !is_answer {
+            self.state = State::Closing { until: after(now, limits.close_timeout) };
+        }
         Ok(())
     }
 
-    /// Sends a close frame, unless there has been one, and drops what comes from then on (7.1.7).
-    fn fail(&mut self, failure: Failure, out: &mut impl Transmit) {
-        if self.is_open() {
-            write_close(failure.code, failure.reason, out);
+    /// Nothing is read any more. The close frame that answers this is owed, unless ours was first.
+    fn end_reading(&mut self, now: Instant, limits: &WebSocketLimits, payload: Box<[u8]>) {
+        self.message = None;
+        self.state = match self.state {
+            State::Open => State::Answering { until: after(now, limits.close_timeout), payload },
+            _ => State::Closed,
+        };
+    }
+
+    /// Sends the close frame that is owed; nothing is sent after it.
+    pub fn answer(&mut self, out: &mut impl Transmit) {
+        if let State::Answering { payload, .. } = &self.state {
+            write_control(Opcode::Close, payload, out);
+            self.end();
         }
-        self.end();
     }
 
     /// The stream has ended, or is of no use any more.
@@ -407,8 +430,8 @@ impl WebSocket {
     /// When `handle_timeout` has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (self.state, self.keepalive) {
-            (State::Closing { until }, _) => Some(until),
+        match (&self.state, self.keepalive) {
+            (State::Closing { until } | State::Answering { until, .. }, _) => Some(*until),
             (_, Keepalive::Off) => None,
             (_, Keepalive::Due { at } | Keepalive::Pinged { until: at, .. }) => Some(at),
         }
@@ -427,9 +450,10 @@ impl WebSocket {
             return Expired::NotYet;
         }
         match self.keepalive {
-            _ if !self.is_open() => {
+            _ if !matches!(self.state, State::Open) => {
+                self.answer(out);
                 self.end();
-                Expired::Unanswered
+                Expired::Over
             }
             Keepalive::Pinged { at, .. } if waiting => {
                 self.keepalive = Self::pinged(at, now, limits);
@@ -437,7 +461,9 @@ impl WebSocket {
             }
             Keepalive::Pinged { .. } => {
                 let failure = Failure { code: 1011, reason: "keepalive ping timeout" };
-                self.fail(failure, out);
+                let payload = close_payload(failure.code, failure.reason);
+                write_control(Opcode::Close, &payload, out);
+                self.end();
                 Expired::Failed(failure)
             }
             _ => {
@@ -475,10 +501,9 @@ fn write_control(opcode: Opcode, payload: &[u8], out: &mut impl Transmit) {
     out.buffer().extend_from_slice(payload);
 }
 
-fn write_close(code: u16, reason: &str, out: &mut impl Transmit) {
-    write_header(Opcode::Close, false, CODE_BYTES + reason.len(), out.buffer());
-    out.buffer().extend_from_slice(&code.to_be_bytes());
-    out.buffer().extend_from_slice(reason.as_bytes());
+/// What a close frame says (5.5.1).
+fn close_payload(code: u16, reason: &str) -> Box<[u8]> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat().into()
 }
 
 /// The code and the reason of a close frame (5.5.1).

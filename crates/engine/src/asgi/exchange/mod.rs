@@ -16,10 +16,8 @@ use std::rc::Rc;
 use pronghorn_proto::asgi::Ended;
 
 use crate::asgi::application::{Application, Level};
-use crate::ffi::call::call_method;
-use crate::ffi::containers::is_true;
+use crate::asgi::task;
 use crate::ffi::error::Raised;
-use crate::ffi::names::names;
 use crate::ffi::native::{Native, Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
 use crate::ffi::text;
@@ -188,11 +186,25 @@ impl<K: Kind> Exchange<K> {
     }
 
     pub fn wake_receivers(&self) {
-        wake(self.receivers.take());
+        wake_all(self.receivers.take());
+    }
+
+    /// Has those who wait for a message go on right now, where that is possible.
+    pub fn step_receivers(&self) {
+        for future in self.receivers.take() {
+            if let Err(raised) = self.application.tasks.step(&future) {
+                raised.report(Some(&future));
+            }
+        }
+    }
+
+    /// Somebody waits for a message.
+    pub fn has_receivers(&self) -> bool {
+        !self.receivers.borrow().is_empty()
     }
 
     pub fn wake_senders(&self) {
-        wake(self.senders.take());
+        wake_all(self.senders.take());
     }
 
     /// The scope, for what is logged once.
@@ -282,16 +294,9 @@ impl<K: Kind> Exchange<K> {
     }
 }
 
-fn wake(futures: Vec<Object>) {
+fn wake_all(futures: Vec<Object>) {
     for future in futures {
-        let names = names();
-        let result = call_method(&future, &names.done, &[]).and_then(|done| {
-            if is_true(&done)? {
-                return Ok(());
-            }
-            call_method(&future, &names.set_result, &[&Object::none()]).map(drop)
-        });
-        if let Err(raised) = result {
+        if let Err(raised) = task::wake(&future) {
             raised.report(Some(&future));
         }
     }

@@ -40,7 +40,7 @@ pub struct WebSocket {
     order: Cell<order::Exchange>,
     stage: RefCell<Stage>,
     /// What has come and is not understood: the application lags, or a few bytes of a frame.
-    unread: RefCell<Vec<u8>>,
+    unread: RefCell<Unread>,
     /// Messages that the application has not taken, and how long they are together.
     queue: RefCell<VecDeque<(MessageKind, Object)>>,
     queued_bytes: Cell<usize>,
@@ -50,6 +50,19 @@ pub struct WebSocket {
     has_left: Cell<bool>,
     /// The earliest time that the worker was asked for.
     armed: Cell<Option<Instant>>,
+}
+
+/// Bytes that have come and are not understood.
+#[derive(Default)]
+struct Unread {
+    bytes: Vec<u8>,
+    understood: usize,
+}
+
+impl Unread {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.understood
+    }
 }
 
 /// How far the WebSocket has come.
@@ -98,6 +111,7 @@ impl Kind for WebSocket {
                     drop(end);
                     return message::disconnect(code, reason.as_deref()).map(Some);
                 }
+                Received::Wait if exchange.understand(true) || exchange.answer_close() => {}
                 Received::Wait if asked => return Ok(None),
                 Received::Wait => {
                     asked = true;
@@ -182,12 +196,14 @@ impl Exchange<WebSocket> {
     #[allow(clippy::unnecessary_wraps, reason = "as for a request's body")]
     pub fn push_body(&self, data: &[u8]) -> Result<(), Raised> {
         let mut unread = self.kind.unread.borrow_mut();
-        if unread.capacity() == 0
+        if unread.bytes.capacity() == 0
             && let Some(common) = self.websockets()
         {
-            *unread = common.take_buffer();
+            unread.bytes = common.take_buffer();
         }
-        unread.extend_from_slice(data);
+        let understood = std::mem::take(&mut unread.understood);
+        unread.bytes.drain(..understood);
+        unread.bytes.extend_from_slice(data);
         Ok(())
     }
 
@@ -202,15 +218,23 @@ impl Exchange<WebSocket> {
         self.kind.has_left.set(true);
     }
 
-    /// Understands what has come, and tells the application.
+    /// Understands what has come, and tells the application. One that waits for a message gets each
+    /// before what comes behind it is looked at, so that answers leave in the order of questions.
     pub fn bytes_came(&self) {
-        self.understand();
+        loop {
+            let someone_waits = self.has_receivers();
+            self.understand(someone_waits);
+            if !someone_waits || self.kind.queue.borrow().is_empty() {
+                break;
+            }
+            self.step_receivers();
+        }
         if self.kind.has_left.get() {
             return self.leave();
         }
-        let is_news = !self.kind.queue.borrow().is_empty() || self.kind.is_disconnected();
-        if is_news {
-            self.wake_receivers();
+        let is_queue_empty = self.kind.queue.borrow().is_empty();
+        if is_queue_empty && !self.answer_close() && self.is_closed() {
+            self.finish();
         }
     }
 
@@ -256,8 +280,13 @@ impl Exchange<WebSocket> {
             self.write(|socket, _, out| socket.handle_timeout(now, &common.limits, waiting, out));
         match expired {
             None => {}
-            Some(Expired::NotYet) => self.arm(),
-            Some(Expired::Unanswered) => self.finish(),
+            Some(Expired::NotYet) => {
+                let is_queue_empty = self.kind.queue.borrow().is_empty();
+                if !is_queue_empty || !self.answer_close() {
+                    self.arm();
+                }
+            }
+            Some(Expired::Over) => self.finish(),
             Some(Expired::Failed(failure)) => {
                 self.end(failure.code, Some(failure.reason));
                 self.finish();
@@ -272,13 +301,17 @@ impl Exchange<WebSocket> {
         self.application.websockets.as_ref()
     }
 
-    /// Understands what has come, as far as the application keeps up.
-    fn understand(&self) {
-        let Some(common) = self.websockets() else { return };
-        let unread = self.kind.unread.take();
-        let mut input = Input::new(&unread);
+    /// Understands what has come, as far as the application keeps up or `up_to_message`. Says
+    /// whether there was anything.
+    fn understand(&self, up_to_message: bool) -> bool {
+        let Some(common) = self.websockets() else { return false };
+        let mut unread = self.kind.unread.take();
+        let mut input = Input::new(&unread.bytes[unread.understood..]);
         let mut result = Ok(());
         while result.is_ok() && !self.kind.is_full(common) && !input.rest().is_empty() {
+            if up_to_message && !self.kind.queue.borrow().is_empty() {
+                break;
+            }
             let now = Instant::now();
             let before = input.consumed();
             let understood = self.write(|socket, common, out| {
@@ -296,13 +329,17 @@ impl Exchange<WebSocket> {
             raised.report(None);
             self.abort_stream();
         }
-        if input.consumed() > 0 {
-            self.streams.body_taken(self.stream(), input.consumed());
+        let consumed = input.consumed();
+        if consumed > 0 {
+            self.streams.body_taken(self.stream(), consumed);
         }
-        self.keep_unread(common, input.consumed(), unread);
-        if self.is_closed() {
-            self.finish();
+        unread.understood += consumed;
+        if unread.len() == 0 {
+            common.keep_buffer(unread.bytes);
+        } else {
+            *self.kind.unread.borrow_mut() = unread;
         }
+        consumed > 0
     }
 
     /// Takes an event. Making `str` and `bytes` runs no Python code: the collector does not track
@@ -317,21 +354,15 @@ impl Exchange<WebSocket> {
                 self.kind.queued_bytes.set(self.kind.queued_bytes.get() + payload.len());
                 self.kind.queue.borrow_mut().push_back((*kind, content));
             }
-            Event::Closed { code, reason } => self.end(*code, Some(reason)),
+            Event::Closed { code, reason } => {
+                let mut end = self.kind.end.borrow_mut();
+                end.get_or_insert_with(|| (*code, Some((*reason).into())));
+            }
         }
         Ok(())
     }
 
-    fn keep_unread(&self, common: &WebSockets, consumed: usize, mut unread: Vec<u8>) {
-        if consumed == unread.len() {
-            common.keep_buffer(unread);
-        } else {
-            unread.drain(..consumed);
-            *self.kind.unread.borrow_mut() = unread;
-        }
-    }
-
-    /// The message that has waited longest. What waits behind it unread is understood then.
+    /// The message that has waited longest.
     fn take_queued(&self) -> Result<Object, Raised> {
         let taken = self.kind.queue.borrow_mut().pop_front();
         let (kind, content) = taken.ok_or_else(|| Raised::runtime_error("no message"))?;
@@ -340,8 +371,10 @@ impl Exchange<WebSocket> {
             .map_or(0, <[u8]>::len);
         self.kind.queued_bytes.set(self.kind.queued_bytes.get().saturating_sub(bytes));
         self.count(bytes);
-        if !self.kind.unread.borrow().is_empty() {
-            self.understand();
+        let is_last = self.kind.queue.borrow().is_empty();
+        if is_last && self.owes_answer() {
+            // Unless the application asks for more before, it has the rest of this turn to answer.
+            self.streams.wake_at(self.stream(), Instant::now());
         }
         message::receive(kind, &content)
     }
@@ -363,7 +396,20 @@ impl Exchange<WebSocket> {
         Some(result)
     }
 
-    /// A close frame has come, or has answered ours.
+    fn owes_answer(&self) -> bool {
+        matches!(&*self.kind.stage.borrow(), Stage::Open(socket) if socket.owes_answer())
+    }
+
+    /// Sends a close frame that is owed, and ends the stream with it. Says whether there was one.
+    fn answer_close(&self) -> bool {
+        let owes_answer = self.owes_answer();
+        if owes_answer {
+            self.finish();
+        }
+        owes_answer
+    }
+
+    /// Close frames have gone both ways.
     fn is_closed(&self) -> bool {
         matches!(&*self.kind.stage.borrow(), Stage::Open(socket) if socket.is_closed())
     }
@@ -376,6 +422,7 @@ impl Exchange<WebSocket> {
 
     /// Ends the stream, once what has been written is out.
     fn finish(&self) {
+        self.write(|socket, _, out| socket.answer(out));
         if self.close_stage() {
             tunnel::end(&*self.streams, self.stream());
         } else {

@@ -125,6 +125,9 @@ impl Exchange<WebSocket> {
         let result = match closed {
             Some(Ok(flow)) => {
                 self.kind.end.replace(Some((code, Some(reason.into()))));
+                if self.is_closed() {
+                    self.finish();
+                }
                 self.arm();
                 return Ok(flow);
             }
