@@ -262,6 +262,11 @@ uvicorn.protocols.websockets.websockets_impl WebSocketProtocol
 uvicorn.protocols.websockets.websockets_sansio_impl WebSocketsSansIOProtocol
 uvicorn._types ASGIApplication ASGI3Application Scope HTTPScope WWWScope ASGIReceiveCallable
 uvicorn.workers UvicornWorker UvicornH11Worker
+uvicorn.supervisors ChangeReload Multiprocess
+uvicorn.supervisors.multiprocess Multiprocess Process
+uvicorn.supervisors.basereload BaseReload
+uvicorn.supervisors.statreload StatReload
+uvicorn.supervisors.watchfilesreload FileFilter WatchFilesReload
 """
 
 

@@ -245,16 +245,13 @@ def test_uvicorn_name_of_the_head_limit_wins() -> None:
     assert config.request_header_bytes_max == 1000
 
 
-@pytest.mark.parametrize(("value", "complaint"), [("3", "cannot be `3`"), ("x", "got `x`")])
-def test_web_concurrency_is_read(
-    value: str, complaint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WEB_CONCURRENCY", value)
-    with pytest.raises(ConfigurationError, match=f"^`WEB_CONCURRENCY` .*{complaint}"):
+def test_web_concurrency_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "x")
+    with pytest.raises(ConfigurationError, match=r"^`WEB_CONCURRENCY` .*got `x`"):
         Config("main:app")
     assert Config("main:app", workers=1).workers == 1
-    monkeypatch.setenv("WEB_CONCURRENCY", "1")
-    assert Config("main:app").workers == 1
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert Config("main:app").workers == 3
 
 
 def test_forwarded_allow_ips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,10 +185,7 @@ def test_header_with_a_control_character_is_refused(code: int) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "feature"),
     [
-        ("workers", 2, "worker processes"),
-        ("reload", True, "auto-reload"),
         ("http2", True, "HTTP/2"),
-        ("timeout_worker_healthcheck", 6, "worker processes"),
         ("ssl_keyfile", "key.pem", "TLS"),
         ("ssl_certfile", "certificate.pem", "TLS"),
         ("ssl_version", 16, "TLS"),

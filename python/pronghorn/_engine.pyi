@@ -5,11 +5,13 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+from typing_extensions import Buffer
+
 from pronghorn.access_log import AccessLog
 from pronghorn.config import Config
 from pronghorn.types import ASGI3Application, HTTPScope
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "exit_after", "start_pulse"]
 
 @final
 class Engine:
@@ -55,11 +57,26 @@ class Engine:
     def listen(self, listener: socket.socket) -> None:
         """Accept from a bound, listening stream socket. Its descriptor is duplicated."""
 
-    def stop_listening(self) -> None:
-        """Stop accepting and close the engine's copies of the listeners."""
+    def share_load(self, words: Buffer, row_words: int, own: int) -> None:
+        """Leave new connections to processes that have fewer.
 
-    def drain(self) -> None:
-        """Close idle connections now and every other one after its current response."""
+        `words` are unsigned ints in memory that the processes share, in rows of `row_words`; the
+        first says how many rows are in use. `own` is the index of the one where this engine keeps
+        the number of its connections plus one, the others keep theirs in the same column.
+        """
+
+    def stop_listening(self, *, leave_waiting: bool = False) -> None:
+        """Stop accepting and close the engine's copies of the listeners.
+
+        Whoever waits to be accepted is accepted first, unless `leave_waiting` says that other
+        processes do it.
+        """
+
+    def drain(self, idle_grace_s: float) -> None:
+        """Close every connection after its current response, idle ones after one more request.
+
+        An idle connection on which none comes is closed after `idle_grace_s`.
+        """
 
     def announce_end(self) -> None:
         """Give `http.disconnect` to every application that waits in `receive()`."""
@@ -70,6 +87,10 @@ class Engine:
     @property
     def connection_count(self) -> int:
         """Open connections, but for those that have had their last answer."""
+
+    @property
+    def lingering_count(self) -> int:
+        """Connections that have had their last answer and wait for the client to close."""
 
     @property
     def task_count(self) -> int:
@@ -86,3 +107,18 @@ class Engine:
     @property
     def request_count(self) -> int:
         """Requests answered since the start."""
+
+def start_pulse(words: Buffer, index: int, supervisor: int, interval_s: float) -> None:
+    """Show a supervisor that this process is alive, and leave when the supervisor has died.
+
+    A thread that never needs the interpreter increments `words[index]` (unsigned ints in shared
+    memory) every `interval_s`. When the other end of the descriptor `supervisor` is closed, it
+    sends the process SIGTERM, and a second later kills it together with the process group that
+    it leads.
+    """
+
+def exit_after(delay_s: float, signal: int) -> None:
+    """End the process by `signal` after `delay_s` unless it has ended by then.
+
+    Needs no interpreter. For SIGINT the exit code is 0.
+    """

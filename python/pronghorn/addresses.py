@@ -8,6 +8,8 @@ anything, so `pronghorn --check` and the table of options use it as well.
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from pronghorn import systemd
+
 PORT_MAX = 65535
 
 
@@ -51,7 +53,10 @@ class ListenOptions(Protocol):
 
 
 def addresses_of(options: ListenOptions) -> list[ListenAddress]:
-    """Every address of `--bind`; without it the descriptor, the Unix socket, or host and port."""
+    """Every address of `--bind`; without it the descriptor, the Unix socket, or host and port.
+
+    Sockets that systemd passes stand in for host and port.
+    """
     if options.bind:
         texts = [options.bind] if isinstance(options.bind, str) else options.bind
         return [parse_address(text) for text in texts]
@@ -59,6 +64,8 @@ def addresses_of(options: ListenOptions) -> list[ListenAddress]:
         return [DescriptorAddress(options.fd)]
     if options.uds is not None:
         return [UnixAddress(options.uds)]
+    if passed := systemd.listen_descriptors():
+        return [DescriptorAddress(number) for number in passed]
     return [TCPAddress(options.host, options.port)]
 
 

@@ -11,9 +11,10 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from pronghorn import log_setup
+from pronghorn import log_setup, reload_paths
 from pronghorn.addresses import ListenAddress, addresses_of
 from pronghorn.errors import STARTUP_FAILURE, ConfigurationError, ImportFromStringError
 from pronghorn.importer import import_from_string, optional_module
@@ -39,6 +40,7 @@ class Config(Settings):
     """
 
     loaded = False
+    reload_dirs_excludes: list[Path]
     loaded_app: ASGI3Application
 
     def __post_init__(self) -> None:
@@ -46,7 +48,7 @@ class Config(Settings):
         self.headers = self.headers or []
         self.encoded_headers: list[tuple[bytes, bytes]] = []
         self.configure_logging()
-        self._warn_of_idle_reload_options()
+        self._resolve_reload_paths()
         self._load_env_file()
         self._apply_environment()
 
@@ -147,25 +149,37 @@ class Config(Settings):
 
         Of several addresses it is the first; `bind_sockets` binds them all.
         """
-        bound, *others = self._bind(addresses_of(self)[:1])
+        bound, *others = _sockets(self._bind(addresses_of(self)[:1]))
         for other in others:
             other.close()
         return bound
 
     def bind_sockets(self) -> list[socket.socket]:
         """The same for every address of the configuration."""
-        return self._bind(addresses_of(self))
+        return _sockets(self._bind(addresses_of(self)))
 
-    def _bind(self, addresses: list[ListenAddress]) -> list[socket.socket]:
+    def _bind(self, addresses: list[ListenAddress]) -> list[Listener]:
+        listeners = self.open_listeners(addresses)
+        for each in _sockets(listeners):
+            each.set_inheritable(True)
+        return listeners
+
+    def listen(self) -> list[Listener]:
+        """Bind every address for other processes; until these accept, clients wait."""
+        return self.open_listeners(addresses_of(self), is_listening=True)
+
+    def open_listeners(
+        self, addresses: list[ListenAddress], *, is_listening: bool = False
+    ) -> list[Listener]:
+        """Bind the addresses and say so in the log, or exit."""
         try:
             listeners = open_listeners(addresses)
+            for each in _sockets(listeners) if is_listening else []:
+                each.listen(self.backlog)
         except OSError as error:
             _refuse(str(error))
         self.log_running_on(listeners)
-        sockets = [each for listener in listeners for each in listener.sockets]
-        for each in sockets:
-            each.set_inheritable(True)
-        return sockets
+        return listeners
 
     def log_running_on(self, listeners: list[Listener]) -> None:
         """Say where the server can be reached, one line an address."""
@@ -216,12 +230,25 @@ class Config(Settings):
             )
         return app
 
-    def _warn_of_idle_reload_options(self) -> None:
-        if (self.reload_dirs or self.reload_includes or self.reload_excludes) and not self.reload:
+    def _resolve_reload_paths(self) -> None:
+        given = (self.reload_dirs, self.reload_includes, self.reload_excludes)
+        if not self.should_reload:
+            if any(given):
+                logger.warning(
+                    "Current configuration will not reload as not all conditions are met, please "
+                    "refer to documentation."
+                )
+            return
+        found = reload_paths.resolve(*given)
+        self.reload_dirs, self.reload_dirs_excludes = found.dirs, found.dirs_excludes
+        self.reload_includes, self.reload_excludes = found.includes, found.excludes
+        if found.unusable:
             logger.warning(
-                "Current configuration will not reload as not all conditions are met, please "
-                "refer to documentation."
+                "Provided reload directories %s did not contain valid directories, watching "
+                "current working directory.",
+                found.unusable,
             )
+        logger.info("Will watch for changes in these directories: %s", sorted(map(str, found.dirs)))
 
     def _load_env_file(self) -> None:
         if self.env_file is None:
@@ -243,8 +270,14 @@ class Config(Settings):
                 self.workers = OPTIONS["workers"].accept(os.environ.get("WEB_CONCURRENCY")) or 1
             except ConfigurationError as error:
                 raise ConfigurationError("WEB_CONCURRENCY", error.complaint) from None
+        if self.reload and self.workers > 1:
+            logger.warning('"workers" flag is ignored when reloading is enabled.')
         if self.forwarded_allow_ips is None:
             self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", DEFAULT_TRUSTED)
+
+
+def _sockets(listeners: list[Listener]) -> list[socket.socket]:
+    return [each for listener in listeners for each in listener.sockets]
 
 
 def _refuse(line: str, error: BaseException | None = None) -> NoReturn:

@@ -7,15 +7,21 @@ start; `check` stops before that. The signature that type checkers and `inspect`
 """
 
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.server import Server
+
+if TYPE_CHECKING:
+    from pronghorn.supervisors import BaseReload
+
+logger = logging.getLogger("pronghorn.error")
 
 Options = ParamSpec("Options")
 
@@ -37,13 +43,46 @@ def run(*arguments: Any, **options: Any) -> None:
     Takes what `Config` takes. `app_dir` is put in front of `sys.path` before anything is imported.
     """
     config = _configured(arguments, options)
+    if os.getpid() == 1:
+        from pronghorn.supervisors.init import serve_in_child
+
+        serve_in_child()
+    if config.use_subprocess:
+        return _supervise(config)
     config.load_app()
     server = Server(config)
+    server.owns_process = True
     # A server that an interrupt has ended gracefully raises it again.
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+    return None
+
+
+def _supervise(config: Config) -> None:
+    if not isinstance(config.app, str):
+        logger.warning(
+            "You must pass the application as an import string to enable 'reload' or 'workers'."
+        )
+        sys.exit(STARTUP_FAILURE)
+    from pronghorn.supervisors import ChangeReload, Multiprocess
+
+    listeners = config.listen()
+    sockets = [each for listener in listeners for each in listener.sockets]
+    supervisor: BaseReload | Multiprocess
+    if config.should_reload:
+        supervisor = ChangeReload(config, target=Server(config).run, sockets=sockets)
+    else:
+        supervisor = Multiprocess(config, sockets=sockets)
+    try:
+        with suppress(KeyboardInterrupt):
+            supervisor.run()
+    finally:
+        for listener in listeners:
+            listener.close()
+    if supervisor.exit_code:
+        sys.exit(supervisor.exit_code)
 
 
 @_takes_the_options_of(Config)

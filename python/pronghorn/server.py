@@ -16,22 +16,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from socket import socket
 from types import FrameType
 from typing import Any
 
-from pronghorn._engine import Engine
+from pronghorn import systemd
+from pronghorn._engine import Engine, exit_after
 from pronghorn.access_log import AccessLog, open_access_log, printable
 from pronghorn.addresses import addresses_of
+from pronghorn.browser_reload import BrowserReload
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.lifespan import LifespanOff, LifespanOn
 from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
+from pronghorn.memory import resident_mib
 from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
+from pronghorn.readiness import Readiness
+from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
+from pronghorn.types import ASGI3Application
 
 HANDLED_SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 if sys.platform == "win32":
@@ -43,7 +49,11 @@ TICKS_PER_SECOND = 10
 TICKS_MAX = 864_000
 """The tick counter starts again after a day."""
 DRAIN_POLL_S = 0.02
-CANCELLED_TASKS_GRACE_S = 1.0
+LINGER_S_MAX = 0.5
+"""How long a server that has nothing left to do waits for clients to close."""
+FORCED_EXIT_S = 0.8
+"""How long after its graceful timeout a process is ended, whatever still runs in it."""
+CANCELLED_TASKS_GRACE_S = 0.4
 """How long cancelled requests may take to unwind before their connections are closed."""
 
 logger = logging.getLogger("pronghorn.error")
@@ -104,9 +114,19 @@ class Server:
         self.should_exit = False
         self.force_exit = False
         self.last_notified = 0.0
+        self.owns_process = False
+        """The process is there to serve, so it may be ended when the server cannot end."""
+        self.shares_listeners = False
+        """Other processes accept from the same sockets, and go on when this one ends."""
+        self._link: Link | None = None
+        self._is_spent = False
+        self._readiness: Readiness | None = None
+        self._browser: BrowserReload | None = None
         self._deferred_accept: DeferredAccept | None = None
         self._captured_signals: list[int] = []
+        self._is_in_loop = False
         self._loop: asyncio.AbstractEventLoop
+        self._woken: asyncio.Event
 
     @cached_property
     def limit_max_requests(self) -> int | None:
@@ -129,6 +149,10 @@ class Server:
             await self._serve(sockets)
 
     async def _serve(self, sockets: list[socket] | None = None) -> None:
+        self._link = link()
+        self._woken = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._is_in_loop = True
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         self._log_process("Started server process [%d]")
@@ -140,6 +164,7 @@ class Server:
                 await self.shutdown(sockets=sockets)
                 self._log_process("Finished server process [%d]")
         finally:
+            self._is_in_loop = False
             self._close_engine()
             self.lifespan.abandon()
 
@@ -161,13 +186,20 @@ class Server:
         # Whoever has bound sockets before has said so.
         self.config.log_running_on(self.servers)
         self.started = True
+        if self._link:
+            self._link.started()
+        else:
+            systemd.notify("READY=1")
 
     async def main_loop(self) -> None:
         """Return when the server is to end."""
         counter = 0
         while not await self.on_tick(counter):
             counter = (counter + 1) % TICKS_MAX
-            await asyncio.sleep(TICK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._woken.wait()
+            self._woken.clear()
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due, ten times a second, and return whether the server is to end."""
@@ -178,19 +210,40 @@ class Server:
         engine = self.server_state.engine
         if engine and self._deferred_accept:
             self._deferred_accept.observe(engine.accepted_count)
-        limit = self.limit_max_requests
-        if limit is not None and self.server_state.total_requests >= limit:
-            logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+        if self._link:
+            self._link.turned(self.server_state.total_requests)
+        elif counter % TICKS_PER_SECOND == 0:
+            systemd.pet_watchdog()
+        return self._has_reached_limit(counter) and not self._is_replaced()
+
+    def _has_reached_limit(self, counter: int) -> bool:
+        """Whether this process has done as much as it may; says so once."""
+        if self._is_spent:
             return True
-        return False
+        requests, memory = self.limit_max_requests, self.config.limit_max_memory
+        if requests is not None and self.server_state.total_requests >= requests:
+            logger.info("Maximum request limit of %d exceeded. Terminating process.", requests)
+            self._is_spent = True
+        elif memory is not None and counter % TICKS_PER_SECOND == 0 and resident_mib() >= memory:
+            logger.info("Maximum memory of %d MiB exceeded. Terminating process.", memory)
+            self._is_spent = True
+        return self._is_spent
+
+    def _is_replaced(self) -> bool:
+        """Whether a supervisor ends this process as soon as there is another one."""
+        if self._link:
+            self._link.ask_for_replacement()
+        return self._link is not None
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Stop listening, let requests finish, then let the application stop."""
+        parting = self._link.parting if self._link else Parting.END
+        await self._serve_on(parting)
         logger.info("Shutting down")
         engine = self.server_state.engine
         if engine:
-            engine.stop_listening()
-            engine.drain()
+            engine.stop_listening(leave_waiting=parting.has_successor or self.shares_listeners)
+            engine.drain(parting.idle_grace_s(self.config.timeout_keep_alive))
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
@@ -206,6 +259,21 @@ class Server:
         self._close_engine()
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
+
+    async def _serve_on(self, parting: Parting) -> None:
+        """Tell load balancers that this server ends, and give them time to look elsewhere."""
+        if not self._link:
+            systemd.notify("STOPPING=1")
+        if self._readiness:
+            self._readiness.is_draining = True
+        is_told = self._link or signal.SIGTERM in self._captured_signals
+        if self.config.drain_delay and is_told and parting is Parting.END:
+            logger.info("Serving on for %g s before shutting down.", self.config.drain_delay)
+            until = self._loop.time() + self.config.drain_delay
+            while self._loop.time() < until and not self.force_exit:
+                await asyncio.sleep(min(TICK_S, self.config.drain_delay))
+        if self._browser:
+            self._browser.end()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -229,10 +297,20 @@ class Server:
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the server on a signal; a second one stops it from waiting."""
         self._captured_signals.append(sig)
-        if self.should_exit:
-            self.force_exit = True
-        else:
+        if not self.should_exit:
             self.should_exit = True
+            self._exit_in_time(sig)
+        elif not (self._link and sig == signal.SIGTERM):
+            # Service managers tell every process, and the supervisor tells its workers as well.
+            self.force_exit = True
+        if self._is_in_loop:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    def _exit_in_time(self, sig: int) -> None:
+        """Have the process end even if the application holds the thread, or a thread of its own."""
+        grace_s = self.config.timeout_graceful_shutdown
+        if grace_s is not None and (self._link or self.owns_process):
+            exit_after(self.config.drain_delay + grace_s + FORCED_EXIT_S, sig)
 
     def _open_listeners(self, sockets: Sequence[socket] | None) -> list[Listener]:
         if sockets is None:
@@ -254,9 +332,8 @@ class Server:
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
-        self._loop = asyncio.get_running_loop()
         engine = Engine(
-            config.loaded_app,
+            self._application(),
             self._loop,
             state=self.lifespan.state,
             root_path=config.root_path,
@@ -272,6 +349,8 @@ class Server:
         state.engine = engine
         state.fixed_headers = config.encoded_headers
         state.date_header = config.date_header
+        if self._link:
+            engine.share_load(self._link.board.memory, ROW_WORDS, self._link.load_index)
         for listener in self.servers:
             for each in listener.sockets:
                 engine.listen(each)
@@ -283,6 +362,14 @@ class Server:
         if not self.config.access_log:
             return None
         return open_access_log(self.config.access_log_format, is_json=self.config.log_json)
+
+    def _application(self) -> ASGI3Application:
+        app = self.config.loaded_app
+        if self.config.readiness_path is not None:
+            app = self._readiness = Readiness(app, self.config.readiness_path)
+        if self.config.reload_browser and self.config.should_reload:
+            app = self._browser = BrowserReload(app)
+        return app
 
     def _trust_proxy(self) -> TrustedProxies | None:
         if not self.config.proxy_headers:
@@ -313,8 +400,11 @@ class Server:
         engine = self.server_state.engine
         if engine is None:
             return
-        # Whatever the loop has to do already may be all that is missing.
-        await asyncio.sleep(0)
+        # Idle connections are closed without a word in the log.
+        await self._poll_while(
+            lambda: engine.connection_count > 0 and not engine.task_count,
+            IDLE_GRACE_S + DRAIN_POLL_S,
+        )
         if engine.connection_count and not self.force_exit:
             logger.info("Waiting for connections to close. (CTRL+C to force quit)")
             while engine.connection_count and not self.force_exit:
@@ -323,6 +413,14 @@ class Server:
             logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
             while engine.task_count and not self.force_exit:
                 await asyncio.sleep(DRAIN_POLL_S)
+        # Clients that have been told take their time to close; what they send now gets no reset.
+        await self._poll_while(lambda: engine.lingering_count > 0, LINGER_S_MAX)
+
+    async def _poll_while(self, condition: Callable[[], bool], time_s_max: float) -> None:
+        until = self._loop.time() + time_s_max
+        await asyncio.sleep(0)
+        while condition() and not self.force_exit and self._loop.time() < until:
+            await asyncio.sleep(DRAIN_POLL_S)
 
     async def _cancel_requests(self) -> None:
         tasks = self.server_state.tasks

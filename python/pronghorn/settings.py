@@ -9,13 +9,14 @@ variables, the signatures of `Config` and `run()` and the documentation are deri
 # ruff: noqa: RUF009 (`option` makes a field)
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pronghorn.access_format import format_complaint
 from pronghorn.addresses import parse_address
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
+from pronghorn.memory import can_measure
 from pronghorn.options import option, options_of
 from pronghorn.protocol_names import (
     HTTP_PROTOCOLS,
@@ -44,6 +45,7 @@ HEADERS = "Headers and proxies"
 LIMITS = "Limits and timeouts"
 PROCESSES = "Processes and reloading"
 TLS = "TLS"
+WORKERS_MAX = 256
 
 
 def _header_complaint(headers: Any) -> str | None:
@@ -87,6 +89,16 @@ def _bind_complaint(bind: Any) -> str | None:
 def _exempt_complaint(paths: Any) -> str | None:
     wrong = next((path for path in paths if not path.startswith("/")), None)
     return wrong and f"must be paths that begin with `/`, got `{wrong}`."
+
+
+def _path_complaint(path: Any) -> str | None:
+    if isinstance(path, str) and path.startswith("/"):
+        return None
+    return f"must start with `/`, got `{path}`."
+
+
+def _memory_complaint(limit: Any) -> str | None:
+    return None if can_measure() else "cannot be measured on this platform; leave it out."
 
 
 @dataclass(eq=False, repr=False)
@@ -179,9 +191,8 @@ class Settings:
         "Enable auto-reload.",
         group=PROCESSES,
         kind="flag",
-        feature="auto-reload",
     )
-    reload_dirs: list[str] | str | None = option(
+    reload_dirs: Sequence[str | os.PathLike[str]] | str | None = option(
         None,
         "Set reload directories explicitly, instead of using the current working directory.",
         group=PROCESSES,
@@ -218,8 +229,7 @@ class Settings:
         "available, or 1. Not valid with --reload.",
         group=PROCESSES,
         minimum=1,
-        feature="worker processes",
-        ready=(None, 1),
+        maximum=WORKERS_MAX,
     )
     proxy_headers: bool = option(
         True,
@@ -282,10 +292,9 @@ class Settings:
     )
     timeout_worker_healthcheck: float = option(
         5,
-        "Maximum number of seconds to wait for a worker to respond to a healthcheck.",
+        "Maximum number of seconds to wait for a worker to show a sign of life.",
         group=PROCESSES,
-        minimum=0,
-        feature="worker processes",
+        minimum=0.1,
     )
     callback_notify: Callable[..., Awaitable[None]] | None = option(
         None, "Called and awaited every timeout_notify seconds.", group=PROCESSES
@@ -457,6 +466,39 @@ class Settings:
         group=PROTOCOLS,
         minimum=0,
         maximum=4096,
+    )
+
+    limit_max_memory: int | None = option(
+        None,
+        "Resident memory in MiB at which a worker is replaced, or a single process ends.",
+        group=LIMITS,
+        minimum=1,
+        check=_memory_complaint,
+    )
+    drain_delay: float = option(
+        0,
+        "Seconds to go on serving after SIGTERM, for load balancers to look elsewhere.",
+        group=PROCESSES,
+        minimum=0,
+    )
+    readiness_path: str | None = option(
+        None,
+        "Path that is answered with 503 as soon as the server is told to end, and by the "
+        "application before.",
+        group=PROCESSES,
+        check=_path_complaint,
+    )
+    preload: bool = option(
+        False,
+        "Import the application once, before the workers are forked off, where that is safe.",
+        group=PROCESSES,
+        kind="flag",
+    )
+    reload_browser: bool = option(
+        False,
+        "Have browsers refresh their pages after a reload, by a script in HTML responses.",
+        group=PROCESSES,
+        kind="flag",
     )
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import os
 import socket
 from pathlib import Path
 
-from support.asgi import Receive, Scope, Send, respond_literal, route
+from support.asgi import Receive, Scope, Send, respond, respond_literal, route
 
 ACCESS_RECORDS: list[tuple[str, object, str]] = []
 
@@ -79,3 +79,8 @@ async def listeners(scope: Scope, receive: Receive, send: Send) -> None:
             if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.append((copy.getsockname(), os.get_inheritable(int(name))))
     await respond_literal(send, found)
+
+
+@route("pid")
+async def pid(scope: Scope, receive: Receive, send: Send) -> None:
+    await respond(send, b"%d" % os.getpid())

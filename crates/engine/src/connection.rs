@@ -137,14 +137,6 @@ impl Connection {
             && !self.pending.is_empty()
     }
 
-    /// No request has begun, and none is known to be waiting.
-    pub fn is_idle(&self) -> bool {
-        self.closing == Closing::No
-            && self.protocol.is_between_requests()
-            && self.pending.is_empty()
-            && !self.transport.is_readable()
-    }
-
     /// The peer waits for the application, not the other way round.
     pub fn is_waiting_for_application(&self) -> bool {
         !self.wants_input()
@@ -212,11 +204,12 @@ impl Connection {
 
     /// The next time at which something is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let lingering = match self.closing {
+        let reading = match self.closing {
+            Closing::No => self.protocol.poll_timeout(),
+            Closing::AfterFlush { .. } => None,
             Closing::Lingering { until, .. } => Some(until),
-            _ => None,
         };
-        let reading = self.slow_reader.map(|reader| reader.until());
-        [self.protocol.poll_timeout(), reading, lingering].into_iter().flatten().min()
+        let taking = self.slow_reader.map(|reader| reader.until());
+        [reading, taking].into_iter().flatten().min()
     }
 }

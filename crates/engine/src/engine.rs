@@ -24,6 +24,8 @@ use crate::ffi::error::Raised;
 use crate::ffi::fd;
 use crate::ffi::object::Object;
 use crate::ffi::owner::{Owner, ThreadBound};
+use crate::ffi::shared::shared_words;
+use crate::load::SharedLoad;
 use crate::settings::Settings;
 use crate::worker::{Callbacks, EventLoop, Worker};
 
@@ -192,13 +194,19 @@ impl Engine {
         Ok(self.worker()?.listen(fd::duplicate(descriptor)?)?)
     }
 
-    fn stop_listening(&self) -> PyResult<()> {
-        self.worker()?.stop_listening();
+    fn share_load(&self, words: &Bound<'_, PyAny>, row_words: usize, own: usize) -> PyResult<()> {
+        self.worker()?.share_load(SharedLoad::new(shared_words(words)?, row_words, own)?);
         Ok(())
     }
 
-    fn drain(&self) -> PyResult<()> {
-        self.worker()?.drain();
+    #[pyo3(signature = (*, leave_waiting = false))]
+    fn stop_listening(&self, leave_waiting: bool) -> PyResult<()> {
+        self.worker()?.stop_listening(leave_waiting);
+        Ok(())
+    }
+
+    fn drain(&self, idle_grace_s: f64) -> PyResult<()> {
+        self.worker()?.drain(duration("idle_grace_s", idle_grace_s)?);
         Ok(())
     }
 
@@ -215,6 +223,11 @@ impl Engine {
     #[getter]
     fn connection_count(&self) -> PyResult<usize> {
         Ok(self.worker()?.connection_count())
+    }
+
+    #[getter]
+    fn lingering_count(&self) -> PyResult<usize> {
+        Ok(self.worker()?.lingering_count())
     }
 
     #[getter]

@@ -16,6 +16,8 @@ mod file;
 mod transport;
 /// What waits to be sent.
 mod outbox;
+/// The load of processes that share listeners.
+mod load;
 /// Listening sockets and addresses.
 mod listener;
 /// The access log.
@@ -32,6 +34,8 @@ mod connection;
 mod worker;
 /// The engine as Python sees it.
 mod engine;
+/// Signs of life that need no interpreter.
+mod pulse;
 
 use pyo3::prelude::*;
 
@@ -40,5 +44,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::names::initialise().map_err(|raised| raised.into_error(module.py()))?;
+    module.add_function(wrap_pyfunction!(pulse::start_pulse, module)?)?;
+    module.add_function(wrap_pyfunction!(pulse::exit_after, module)?)?;
     module.add_class::<engine::Engine>()
 }

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, sockopt};
 
+use crate::load::Turns;
+
 #[cfg(target_os = "linux")]
 use crate::ffi::fd;
 #[cfg(target_os = "linux")]
@@ -43,6 +45,8 @@ pub struct Listener {
     pub readable: bool,
     /// Descriptors have run out; until a timer says otherwise, trying is of no use.
     pub is_resting: bool,
+    /// Whose turn it is to accept, where processes share it.
+    pub turns: Turns,
 }
 
 impl AsFd for Listener {
@@ -64,7 +68,7 @@ impl Listener {
             #[cfg(target_os = "linux")]
             fd::set_unsent_bytes_max(&socket, KERNEL_UNSENT_BYTES_MAX)?;
         }
-        Ok(Self { socket, address, readable: true, is_resting: false })
+        Ok(Self { socket, address, readable: true, is_resting: false, turns: Turns::default() })
     }
 
     pub fn accept(&mut self) -> Accepted {

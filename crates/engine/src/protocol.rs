@@ -3,7 +3,7 @@
 //! An HTTP/1.1 connection has one stream at a time, in place; HTTP/2 has many, by their numbers.
 //! Above this, streams are told apart by their numbers only.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pronghorn_proto::deadline::Expired;
 use pronghorn_proto::error::ApplicationError;
@@ -109,10 +109,10 @@ impl Protocol {
         }
     }
 
-    /// Requests that have begun are the last ones.
-    pub fn end_after_response(&mut self) {
+    /// Requests that have begun are the last ones, or one that comes within `idle_grace`.
+    pub fn drain(&mut self, now: Instant, idle_grace: Duration) {
         match self {
-            Self::Http1(http1) => http1.state.end_after_response(),
+            Self::Http1(http1) => http1.state.drain(now, idle_grace),
         }
     }
 

@@ -76,6 +76,9 @@ pub const READ_BUDGET: usize = 4;
 /// How long a listener rests when descriptors have run out.
 pub const ACCEPT_BACK_OFF: Duration = Duration::from_millis(500);
 
+/// How long new connections are left to processes that have fewer; then they seem to be busy.
+pub const ACCEPT_DEFERRAL: Duration = Duration::from_millis(2);
+
 /// How long a connection whose last answer is out waits for the peer to end it or to send more of
 /// what is dropped; closing at once could destroy the answer on its way.
 pub const LINGER: Duration = Duration::from_secs(2);

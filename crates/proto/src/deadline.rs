@@ -48,6 +48,12 @@ impl Deadline {
         Self::KeepAlive { until: after(now, limits.keep_alive_timeout) }
     }
 
+    /// That of an idle connection, at this time at the latest.
+    #[must_use]
+    pub fn idle_until(self, latest: Instant) -> Self {
+        Self::KeepAlive { until: self.until().map_or(latest, |until| until.min(latest)) }
+    }
+
     #[must_use]
     pub fn request_header(now: Instant, limits: &Limits) -> Self {
         Self::RequestHeader { until: after(now, limits.request_header_timeout) }

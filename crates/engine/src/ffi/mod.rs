@@ -26,3 +26,7 @@ pub mod capture;
 pub mod fd;
 /// State that belongs to one thread.
 pub mod owner;
+/// Memory that several processes share.
+pub mod shared;
+/// The end of the process.
+pub mod exit;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::asgi::application::Level;
 use crate::listener::Accepted;
 use crate::protocol::Protocol;
-use crate::settings::{ACCEPT_BACK_OFF, ACCEPT_BUDGET};
+use crate::settings::{ACCEPT_BACK_OFF, ACCEPT_BUDGET, ACCEPT_DEFERRAL};
 use crate::stream::ConnectionId;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -52,8 +52,34 @@ impl Worker {
         }
     }
 
+    /// The processes with fewer connections have had their chance.
+    pub(super) fn deferred_long_enough(&self, index: usize, now: Instant) {
+        if let Some(listener) = self.tables.borrow_mut().listeners.get_mut(index) {
+            listener.turns.waited();
+        }
+        self.accept(index, now);
+    }
+
+    /// Leaves the next connection to a process that has fewer, for a moment.
+    fn leave_to_others(&self, index: usize, now: Instant) -> bool {
+        let mut tables = self.tables.borrow_mut();
+        let is_loaded = tables.is_loaded();
+        let Some(listener) = tables.listeners.get_mut(index) else { return true };
+        if listener.turns.is_ours(is_loaded) {
+            return false;
+        }
+        listener.readable = false;
+        if listener.turns.wait() {
+            tables.timers.add(now + ACCEPT_DEFERRAL, Target::Deferred(index));
+        }
+        true
+    }
+
     fn accept(&self, index: usize, now: Instant) {
         for _ in 0..ACCEPT_BUDGET {
+            if self.leave_to_others(index, now) {
+                return;
+            }
             match self.accept_one(index, now) {
                 Outcome::Connection(id) => {
                     // The first bytes are often there already, and a connection that one request
@@ -113,9 +139,24 @@ impl Worker {
         self.application.log(Level::Error, reason);
     }
 
-    /// Stops accepting. Who waits in the kernel's queue is taken first: closing would reset them.
-    /// Their requests start in the loop's next turn, since this may be called inside a task.
-    pub fn stop_listening(&self) {
+    /// Stops accepting. Who waits in the kernel's queue is taken first, as closing would reset them,
+    /// unless other processes do. Their requests start in the loop's next turn, since this may be
+    /// called inside a task.
+    pub fn stop_listening(&self, leave_waiting: bool) {
+        if !leave_waiting {
+            self.accept_waiting();
+        }
+        let mut tables = self.tables.borrow_mut();
+        if let Some(load) = &tables.load {
+            load.withdraw();
+        }
+        for listener in std::mem::take(&mut tables.listeners) {
+            // Closing it does the same.
+            let _ = tables.poller.remove(&listener);
+        }
+    }
+
+    fn accept_waiting(&self) {
         let now = Instant::now();
         let count = self.tables.borrow().listeners.len();
         for index in 0..count {
@@ -126,11 +167,6 @@ impl Worker {
                     Outcome::Stop => break,
                 }
             }
-        }
-        let mut tables = self.tables.borrow_mut();
-        for listener in std::mem::take(&mut tables.listeners) {
-            // Closing it does the same.
-            let _ = tables.poller.remove(&listener);
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
 use crate::listener::Listener;
+use crate::load::SharedLoad;
 use crate::settings::{GATHERED_MAX, GATHERING_TIME, Settings};
 use crate::stream::ConnectionId;
 use crate::worker::tables::{LISTENER_KEY, Tables};
@@ -110,6 +111,13 @@ impl Worker {
         tables.poller.add(&listener, LISTENER_KEY + index, false)?;
         tables.listeners.push(listener);
         Ok(())
+    }
+
+    /// From now on, connections are shared with other processes by how many each has.
+    pub fn share_load(&self, load: SharedLoad) {
+        let mut tables = self.tables.borrow_mut();
+        load.publish(tables.connections.len());
+        tables.load = Some(load);
     }
 
     /// Handles what is ready, within the budgets.
@@ -218,6 +226,10 @@ impl Worker {
 
     pub fn connection_count(&self) -> usize {
         self.tables.borrow().active_connections()
+    }
+
+    pub fn lingering_count(&self) -> usize {
+        self.tables.borrow().lingering_connections()
     }
 
     pub fn task_count(&self) -> usize {

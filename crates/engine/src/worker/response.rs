@@ -1,6 +1,6 @@
 //! From messages sent to bytes on their way, and to the end of a connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
@@ -212,13 +212,9 @@ impl Worker {
     pub(super) fn rest(&self, id: ConnectionId, now: Instant) {
         let is_finished = {
             let mut tables = self.tables.borrow_mut();
-            let is_draining = tables.is_draining;
             let Some(connection) = tables.connection(id) else { return };
             if connection.is_gathered {
                 return;
-            }
-            if is_draining && connection.is_idle() {
-                connection.closing = Closing::AfterFlush { linger: false };
             }
             is_finished(connection, now)
         };
@@ -262,10 +258,10 @@ impl Worker {
         }
     }
 
-    /// Closes idle connections in the loop's next turn, the others after their response. A request
-    /// that has come to an idle one by then is answered: closing would lose it.
-    pub fn drain(&self) {
-        let grace = Instant::now() + DRAINED_HEAD_GRACE;
+    /// Closes connections after the response that they are at. Idle ones wait for one more request
+    /// for so long: one may be on its way, and closing now would lose it.
+    pub fn drain(&self, idle_grace: Duration) {
+        let now = Instant::now();
         let ids = {
             let mut tables = self.tables.borrow_mut();
             tables.is_draining = true;
@@ -275,12 +271,10 @@ impl Worker {
             let all: SmallVec<[Carried; 1]> = {
                 let mut tables = self.tables.borrow_mut();
                 let Some(connection) = tables.connection(id) else { continue };
-                connection.protocol.end_after_response();
+                connection.protocol.drain(now, idle_grace);
                 connection.transport.note(true, false);
                 let all = connection.protocol.all_carried().cloned().collect();
-                if connection.has_partial_head() {
-                    tables.timers.add(grace, Target::DrainedHead(id));
-                }
+                tables.timers.add(now + idle_grace + DRAINED_HEAD_GRACE, Target::DrainedHead(id));
                 all
             };
             for carried in all {

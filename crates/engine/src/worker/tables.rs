@@ -12,6 +12,7 @@ use crate::asgi::carried::Carried;
 use crate::connection::Connection;
 use crate::ffi::object::Object;
 use crate::listener::{Address, Listener};
+use crate::load::SharedLoad;
 use crate::poll::{Poller, Ready};
 use crate::protocol::Protocol;
 use crate::settings::{
@@ -29,10 +30,12 @@ pub enum Target {
     Connection(ConnectionId),
     Listener(usize),
     AccessLog,
-    /// A head that had begun when the server began to shut down.
+    /// A head that has begun while the server shuts down.
     DrainedHead(ConnectionId),
     /// What a stream carries asked for it.
     Stream(StreamId),
+    /// A listener whose connections were left to less loaded processes.
+    Deferred(usize),
 }
 
 /// A request whose application has suspended.
@@ -60,6 +63,8 @@ pub struct Tables {
     pub gathered: Option<Vec<ConnectionId>>,
     listed: Vec<ConnectionId>,
     is_attend_scheduled: bool,
+    /// What the processes that share the listeners know of each other.
+    pub load: Option<SharedLoad>,
     pub is_draining: bool,
     /// One of each, used for every request.
     pub head: RequestHead,
@@ -85,6 +90,7 @@ impl Tables {
             gathered: None,
             listed: Vec::new(),
             is_attend_scheduled: false,
+            load: None,
             is_draining: false,
             head: RequestHead::default(),
             ready: Vec::new(),
@@ -103,6 +109,7 @@ impl Tables {
         self.generation = self.generation.wrapping_add(1);
         let connection = Connection::new(self.generation, transport, protocol, peer, local);
         let slot = self.connections.insert(connection);
+        self.publish_load();
         let slot = u32::try_from(slot).expect("fewer connections than descriptors");
         ConnectionId { slot, generation: self.generation }
     }
@@ -112,6 +119,23 @@ impl Tables {
         self.connections
             .get_mut(id.slot as usize)
             .filter(|connection| connection.generation == id.generation)
+    }
+
+    /// Tells the other processes how many connections there are here.
+    fn publish_load(&self) {
+        if let Some(load) = &self.load {
+            load.publish(self.connections.len());
+        }
+    }
+
+    /// Whether a process with fewer connections should have the next one.
+    pub fn is_loaded(&self) -> bool {
+        self.load.as_ref().is_some_and(|load| load.is_above_others(self.connections.len()))
+    }
+
+    /// Connections that have had their last answer, and whose peers have not closed yet.
+    pub fn lingering_connections(&self) -> usize {
+        self.connections.iter().filter(|(_, connection)| connection.is_lingering()).count()
     }
 
     /// Connections that may still have something to be answered.
@@ -133,6 +157,9 @@ impl Tables {
     pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.connection(id)?;
         let mut connection = self.connections.remove(id.slot as usize);
+        if !self.listeners.is_empty() {
+            self.publish_load();
+        }
         connection.transport.forget(&self.poller);
         if let Some(outbox) = connection.take_spare_outbox() {
             self.keep_outbox(outbox);

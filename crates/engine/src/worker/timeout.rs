@@ -24,6 +24,7 @@ impl Worker {
                 Some((_, Target::Listener(index))) => self.listener_rested(index, now),
                 Some((_, Target::DrainedHead(id))) => self.head_was_too_late(id, now),
                 Some((_, Target::Stream(id))) => self.stream_deadline_came(id, now),
+                Some((_, Target::Deferred(index))) => self.deferred_long_enough(index, now),
                 Some((_, Target::AccessLog)) => {
                     self.tables.borrow_mut().disarm_access_log();
                     self.application.flush_access_log();
@@ -99,10 +100,15 @@ impl Worker {
             connection.transport.reset_on_close();
             connection.transport.broken = true;
         }
+        if connection.closing != Closing::No {
+            return Expired::NotYet;
+        }
         let waiting = connection.is_waiting_for_application();
         let expired = connection.protocol.handle_timeout(now, &self.settings.limits, waiting);
         if expired == Expired::Close {
-            connection.closing = Closing::AfterFlush { linger: false };
+            // A request that crosses our end on its way meets no reset: its client sees that
+            // nothing was answered, and may send it again (RFC 9112, 9.3.1).
+            connection.closing = Closing::AfterFlush { linger: true };
         }
         expired
     }

@@ -5,7 +5,7 @@
 //! pipelined head is not looked at before the response to the one before it is complete, which
 //! keeps answers in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::deadline::{Deadline, Expired};
 use crate::error::{ApplicationError, Reject};
@@ -477,6 +477,15 @@ impl Connection {
     pub fn end_after_response(&mut self) {
         if self.persistence == Persistence::Kept {
             self.persistence = Persistence::EndedByServer;
+        }
+    }
+
+    /// The present request is the last one, or one that comes within `idle_grace`: closing at once
+    /// would lose a request that is on its way (RFC 9112, 9.6).
+    pub fn drain(&mut self, now: Instant, idle_grace: Duration) {
+        self.end_after_response();
+        if self.is_between_requests() && !self.has_begun_head() {
+            self.deadline = self.deadline.idle_until(now + idle_grace);
         }
     }
 

@@ -1,0 +1,5 @@
+"""The processes that start others."""
+
+from pronghorn.supervisors import ChangeReload, Multiprocess
+
+__all__ = ["ChangeReload", "Multiprocess"]

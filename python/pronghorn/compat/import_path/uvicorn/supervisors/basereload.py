@@ -1,0 +1,5 @@
+"""What the ways to reload share."""
+
+from pronghorn.supervisors.basereload import BaseReload
+
+__all__ = ["BaseReload"]

@@ -1,0 +1,5 @@
+"""Reloading by polling."""
+
+from pronghorn.supervisors.statreload import StatReload
+
+__all__ = ["StatReload"]

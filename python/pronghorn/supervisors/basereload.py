@@ -1,0 +1,197 @@
+"""Serves from one child process, and starts a new one when a file changes.
+
+The subclasses find changes, one with watchfiles and one by polling. The sockets stay open here, so
+that clients wait in their queue while there is nobody to accept. A spare child has everything
+imported but the application; when a file changes, the old child is told to end and the spare takes
+over as soon as it has, or after a moment if it takes its time over open streams. The rule: whatever
+happens to children, the supervisor goes on watching files.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socket import socket
+
+from pronghorn.config import Config
+from pronghorn.logging import style
+from pronghorn.supervision import Board, Parting
+from pronghorn.supervisors.backoff import BackOff
+from pronghorn.supervisors.process import Process
+
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANDOVER_S_MAX = 0.25
+"""How long the next child waits for the one before it."""
+OLD_CHILD_S_MAX = 5.0
+"""How long after a change a child may go on with open streams, if no timeout is given."""
+POLL_S = 0.01
+
+logger = logging.getLogger("pronghorn.error")
+
+
+class BaseReload:
+    """What both ways of finding changes share; iterating over it waits for changes."""
+
+    reloader_name: str | None = None
+
+    def __init__(self, config: Config, target: Callable[..., None], sockets: list[socket]) -> None:
+        self.config = config
+        self.target = target
+        self.sockets = sockets
+        self.should_exit = threading.Event()
+        self.pid = os.getpid()
+        self.exit_code = 0
+        self.process: Process | None = None
+        self._spare: Process | None = None
+        self._old: list[Process] = []
+        self._board = Board()
+        self._back_off = BackOff()
+        self._is_forced = False
+
+    def run(self) -> None:
+        """Serve, and reload on changes, until told to end."""
+        self.startup()
+        for changes in self:
+            self._look_after_children()
+            if changes:
+                logger.warning(
+                    "%s detected changes in %s. Reloading...",
+                    self.reloader_name,
+                    ", ".join(sorted(map(_display_path, changes))),
+                )
+                self.restart()
+        self.shutdown()
+
+    def __iter__(self) -> Iterator[list[Path] | None]:
+        return self
+
+    def __next__(self) -> list[Path] | None:
+        if self.should_exit.is_set():
+            raise StopIteration
+        return self.should_restart()
+
+    def should_restart(self) -> list[Path] | None:
+        """Wait a moment for files to change; which have."""
+        raise NotImplementedError("a way to reload overrides should_restart()")
+
+    def pause(self) -> None:
+        """Wait for `reload_delay`, or for the end."""
+        self.should_exit.wait(self.config.reload_delay)
+
+    def signal_handler(self, sig: int, frame: object) -> None:
+        """End; by a second SIGINT at once."""
+        self._is_forced |= self.should_exit.is_set() and sig == signal.SIGINT
+        self.should_exit.set()
+
+    def startup(self) -> None:
+        """Start the first child."""
+        self._log_process("Started reloader process [%d] using " + str(self.reloader_name))
+        if threading.current_thread() is threading.main_thread():
+            for each in HANDLED_SIGNALS:
+                signal.signal(each, self.signal_handler)
+        for listening in self.sockets:
+            # Clients that come before the child does wait instead of being refused.
+            listening.listen(self.config.backlog)
+        self.process = self._new_process(waits=False)
+        self._spare = self._new_process(waits=True)
+
+    def restart(self) -> None:
+        """Replace the child."""
+        if self.process and self.process.terminate(Parting.RELOADED):
+            grace_s = self.config.timeout_graceful_shutdown
+            allowed_s = OLD_CHILD_S_MAX if grace_s is None else grace_s + 1
+            self.process.kill_at = time.monotonic() + allowed_s
+            self._wait_for(self.process, HANDOVER_S_MAX)
+            self._old.append(self.process)
+        self._start_next()
+
+    def shutdown(self) -> None:
+        """End the children."""
+        for listening in self.sockets:
+            listening.close()
+        left = [each for each in (self.process, self._spare, *self._old) if each]
+        parting = Parting.INTERRUPT
+        for process in left:
+            if process is self._spare:
+                process.kill()
+            else:
+                process.terminate(parting)
+        grace_s = self.config.timeout_graceful_shutdown
+        kill_at = None if grace_s is None else time.monotonic() + grace_s + 0.9
+        while left := [each for each in left if not each.has_ended()]:
+            if self._is_forced or (kill_at is not None and time.monotonic() > kill_at):
+                for process in left:
+                    process.kill()
+            time.sleep(POLL_S)
+        self._log_process("Stopping reloader process [%d]")
+
+    def _new_process(self, *, waits: bool) -> Process:
+        # A child in a group of its own could not read from the terminal, which debuggers do.
+        leads_group = not (sys.stdin and sys.stdin.isatty())
+        process = Process(
+            self.config,
+            self.sockets,
+            self.target,
+            self._board,
+            waits=waits,
+            leads_group=leads_group,
+        )
+        process.start()
+        return process
+
+    def _start_next(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is None or spare.has_ended():
+            self.process = self._new_process(waits=False)
+        else:
+            spare.go()
+            self.process = spare
+        self._spare = self._new_process(waits=True)
+
+    def _look_after_children(self) -> None:
+        now = time.monotonic()
+        for process in self._old:
+            if process.kill_at is not None and now > process.kill_at:
+                process.kill()
+        self._old = [each for each in self._old if not each.has_ended()]
+        if self.process is None:
+            return
+        self.process.hear()
+        if self.process.has_ended():
+            self._child_died(self.process, now)
+
+    def _child_died(self, process: Process, now: float) -> None:
+        if not process.is_ready:
+            self.process = None
+            logger.error(
+                "Child process [%s] failed to start; waiting for files to change.", process.pid
+            )
+            return
+        lived_s = now - process.ready_at
+        self._back_off.died(now, lived_s, has_served=process.requests() > 0)
+        if self._back_off.count == 0 or self._back_off.is_due(now):
+            logger.error("Child process [%s] died", process.pid)
+            self._start_next()
+
+    def _wait_for(self, process: Process, time_s_max: float) -> None:
+        until = time.monotonic() + time_s_max
+        while not process.has_ended() and time.monotonic() < until:
+            time.sleep(POLL_S)
+
+    def _log_process(self, message: str) -> None:
+        color_message = message.replace("%d", style("%d", fg="cyan", bold=True))
+        if self.reloader_name:
+            name = style(self.reloader_name, fg="cyan", bold=True)
+            color_message = color_message.replace(self.reloader_name, name)
+        logger.info(message, self.pid, extra={"color_message": color_message})
+
+
+def _display_path(path: Path) -> str:
+    try:
+        return f"'{path.relative_to(Path.cwd())}'"
+    except ValueError:
+        return f"'{path}'"

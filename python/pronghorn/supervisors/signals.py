@@ -1,0 +1,48 @@
+"""A supervisor's signals: queued by handlers that do nothing else, and a wait that they end.
+
+Both supervisors use it. Handlers can only be set from the main thread; elsewhere the queue stays
+empty unless a program fills it, and waits end by themselves.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any
+
+SIGNALS = {
+    number: name
+    for name in ["INT", "TERM", "BREAK", "HUP", "QUIT", "TTIN", "TTOU", "USR1", "USR2", "WINCH"]
+    if (number := getattr(signal, f"SIG{name}", None)) is not None
+}
+"""Every signal that a supervisor takes, by number."""
+
+
+class SignalQueue(list[int]):
+    """The signals that have come, oldest first."""
+
+    def __init__(self, numbers: Iterable[int] = tuple(SIGNALS)) -> None:
+        super().__init__()
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                signal.signal(number, self._came)
+
+    def wait(self, others: list[Any], timeout_s: float) -> None:
+        """Return when a signal comes, one of the others is ready, or the time is over."""
+        if self:
+            return
+        wait([self._near, *others], timeout_s)
+        with suppress(BlockingIOError):
+            while self._near.recv(256):
+                pass
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        self.append(number)
+        with suppress(OSError):
+            self._far.send(b".")
