@@ -131,7 +131,7 @@ def test_importing_is_light() -> None:
         ("cli_app:app --workers 0", 2, "Error: `--workers` must be between 1 and 256, got `0`"),
         ("cli_app:nope --workers 2", 3, 'ERROR:    Error loading ASGI app. Attribute "nope"'),
         ("cli_app:fails --workers 2 --lifespan on", 3, "ERROR:    Application startup failed."),
-        ("cli_app:app --ws wsproto", 2, "Error: `--ws` cannot be `wsproto`"),
+        ("cli_app:app --ws wsprot", 2, "Error: `--ws` must be one of auto, none, websockets"),
         ("cli_app:app --http2", 2, "Error: `--http2` cannot be used"),
         ("cli_app:app --ssl-certfile c.pem", 2, "Error: `--ssl-certfile` cannot be `c.pem`"),
         ("cli_app", 3, "ERROR:    Error loading ASGI app. Import string"),
