@@ -16,6 +16,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 HELLO = b"Hello, world!"
 LARGE = b"x" * 10 * 1024
+MEGABYTE = b"x" * 1024 * 1024
 CHUNK = b"x" * 1024
 CHUNK_COUNT = 100
 SEGMENT = b"x" * 64 * 1024
@@ -23,6 +24,7 @@ SEGMENT_COUNT = 1600
 
 HELLO_HEADERS = ((b"content-type", b"text/plain"), (b"content-length", b"13"))
 LARGE_HEADERS = ((b"content-type", b"text/plain"), (b"content-length", b"10240"))
+MEGABYTE_HEADERS = ((b"content-type", b"text/plain"), (b"content-length", b"1048576"))
 STREAM_HEADERS = ((b"content-type", b"text/plain"),)
 DOWN_HEADERS = (
     (b"content-type", b"application/octet-stream"),
@@ -38,6 +40,11 @@ async def hello(receive: Receive, send: Send) -> None:
 async def large(receive: Receive, send: Send) -> None:
     """10 KB."""
     await answer(send, LARGE_HEADERS, LARGE)
+
+
+async def megabyte(receive: Receive, send: Send) -> None:
+    """1 MB, in one message."""
+    await answer(send, MEGABYTE_HEADERS, MEGABYTE)
 
 
 async def echo(receive: Receive, send: Send) -> None:
@@ -83,6 +90,7 @@ async def up(receive: Receive, send: Send) -> None:
 PATHS = {
     "/hello": hello,
     "/10k": large,
+    "/1m": megabyte,
     "/echo": echo,
     "/stream": stream,
     "/down": down,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.remote import records
 from support.server import Server, serve
+from support.tls import Certificates
 
 TEST_S_MAX = 60
 
@@ -37,6 +38,21 @@ SHARED_OPTIONS = ("--no-access-log", "--timeout-keep-alive", "600")
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
     with serve("support.apps:app", *SHARED_OPTIONS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority of the test run's own."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def shared_tls_server(certificates: Certificates) -> Iterator[Server]:
+    """The shared server's twin with TLS."""
+    options = certificates.issue("localhost", "127.0.0.1").options
+    client = certificates.client()
+    with serve("support.apps:app", *SHARED_OPTIONS, *options, client_context=client) as server:
         yield server
 
 

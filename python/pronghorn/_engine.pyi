@@ -9,6 +9,7 @@ from typing_extensions import Buffer
 
 from pronghorn.access_log import AccessLog
 from pronghorn.config import Config
+from pronghorn.tls import TLS
 from pronghorn.types import ASGI3Application, HTTPScope
 
 __all__ = ["Engine", "exit_after", "start_pulse"]
@@ -54,8 +55,11 @@ class Engine:
     def on_ready(self) -> None:
         """Handle what is ready, within a budget, and return to the loop."""
 
-    def listen(self, listener: socket.socket) -> None:
-        """Accept from a bound, listening stream socket. Its descriptor is duplicated."""
+    def listen(self, listener: socket.socket, tls: TLS | None = None) -> None:
+        """Accept from a bound, listening stream socket. Its descriptor is duplicated.
+
+        With `tls`, its clients speak TLS, and first HTTP in plain text is refused.
+        """
 
     def share_load(self, words: Buffer, row_words: int, own: int) -> None:
         """Leave new connections to processes that have fewer.

@@ -35,6 +35,11 @@ class DescriptorAddress:
     number: int
 
 
+@dataclass(frozen=True)
+class RedirectAddress(TCPAddress):
+    """Where plain HTTP is sent on to https."""
+
+
 ListenAddress: TypeAlias = TCPAddress | UnixAddress | DescriptorAddress
 
 
@@ -46,6 +51,7 @@ class ListenOptions(Protocol):
     uds: str | None
     fd: int | None
     bind: list[str] | str | None
+    ssl_redirect_port: int | None
 
     @property
     def is_ssl(self) -> bool:
@@ -53,6 +59,16 @@ class ListenOptions(Protocol):
 
 
 def addresses_of(options: ListenOptions) -> list[ListenAddress]:
+    """Every address to listen on, those that only send clients on to https last."""
+    addresses = _addresses_of_service(options)
+    if options.ssl_redirect_port:
+        hosts = [each.host for each in addresses if isinstance(each, TCPAddress)]
+        redirect_port = options.ssl_redirect_port
+        addresses += [RedirectAddress(host, redirect_port) for host in dict.fromkeys(hosts)]
+    return addresses
+
+
+def _addresses_of_service(options: ListenOptions) -> list[ListenAddress]:
     """Every address of `--bind`; without it the descriptor, the Unix socket, or host and port.
 
     Sockets that systemd passes stand in for host and port.

@@ -145,7 +145,7 @@ def _parameter(row: Option, flag: str) -> TableOption:
     return TableOption(
         [f"{flag}/--no-{flag[2:]}" if row.kind == "switch" else flag, row.name],
         is_flag=is_boolean,
-        multiple=row.kind in ("texts", "paths"),
+        multiple=row.kind in ("texts", "paths", "files"),
         type=None if is_boolean else _value_type(row),
         default=row.default,
         show_default=not is_boolean and row.default not in (None, ""),
@@ -164,6 +164,7 @@ def _value_type(row: Option) -> click.ParamType[Any]:
         "boolean": click.BOOL,
         "path": click.Path(exists=True),
         "paths": click.Path(exists=True),
+        "files": click.Path(),
     }
     return types.get(row.kind, click.STRING)
 

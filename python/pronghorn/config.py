@@ -12,11 +12,16 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pronghorn import log_setup, reload_paths
 from pronghorn.addresses import ListenAddress, addresses_of
-from pronghorn.errors import STARTUP_FAILURE, ConfigurationError, ImportFromStringError
+from pronghorn.errors import (
+    STARTUP_FAILURE,
+    ConfigurationError,
+    ImportFromStringError,
+    TLSError,
+)
 from pronghorn.importer import import_from_string, optional_module
 from pronghorn.interfaces import adapt, detect_interface, is_factory, may_be_asgi3
 from pronghorn.lifespan import LifespanOff, LifespanOn
@@ -26,6 +31,9 @@ from pronghorn.loops import LoopFactory, loop_factory
 from pronghorn.proxy_headers import DEFAULT_TRUSTED
 from pronghorn.settings import OPTIONS, Settings
 from pronghorn.types import ASGI3Application
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "TRACE_LOG_LEVEL", "Config"]
 
@@ -41,6 +49,8 @@ class Config(Settings):
 
     loaded = False
     reload_dirs_excludes: list[Path]
+    ssl: "SSLContext | None" = None
+    """What new connections speak TLS with, once it is loaded."""
     loaded_app: ASGI3Application
 
     def __post_init__(self) -> None:
@@ -109,6 +119,7 @@ class Config(Settings):
         if self.loaded:
             return
         self.encoded_headers = self._encode_headers()
+        self.ssl = self._load_ssl()
         app = self._call_factory(self.load_app())
         if not callable(app):
             _refuse(f"Error loading ASGI app. `{app!r}` is not callable.")
@@ -121,6 +132,16 @@ class Config(Settings):
             self.loaded_app = MessageLoggerMiddleware(self.loaded_app)
         self._report_acceleration()
         self.loaded = True
+
+    def _load_ssl(self) -> "SSLContext | None":
+        if not self.is_ssl:
+            return None
+        from pronghorn.tls import load_context  # Costly, and only for servers with TLS.
+
+        try:
+            return load_context(self)
+        except TLSError as error:
+            _refuse(str(error))
 
     def load_app(self) -> Any:
         """Import the application and return it as it is; exits if there is none."""

@@ -88,7 +88,7 @@ def _value(row: Option, value: Any) -> Any:
     if row.name == "headers":
         headers = list(value.items()) if isinstance(value, dict) else _listed(value)
         return [_header(each) for each in headers] if isinstance(headers, list) else headers
-    return _listed(value) if row.kind in ("texts", "paths") else value
+    return _listed(value) if row.kind in ("texts", "paths", "files") else value
 
 
 def _listed(value: Any) -> Any:

@@ -36,5 +36,9 @@ class ImportFromStringError(PronghornError):
     """An import string such as `main:app` does not lead to an object."""
 
 
+class TLSError(PronghornError):
+    """A certificate, a key or another TLS setting cannot be used; the text is one line."""
+
+
 class ClientDisconnected(PronghornError, OSError):  # noqa: N818 (the name under Uvicorn)
     """The application sent something to a client that has gone away."""

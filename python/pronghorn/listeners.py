@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from pronghorn.addresses import (
     DescriptorAddress,
     ListenAddress,
+    RedirectAddress,
     TCPAddress,
     UnixAddress,
 )
@@ -268,7 +269,7 @@ def running_on(address: ListenAddress, bound: socket.socket, *, is_ssl: bool) ->
             host = host or "0.0.0.0"
             place = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
             coloured = style(place, bold=True)
-            scheme = "https" if is_ssl else "http"
+            scheme = "https" if is_ssl and not isinstance(address, RedirectAddress) else "http"
             arguments = [scheme, host, port or bound.getsockname()[1]]
     template = "Pronghorn running on {} (Press CTRL+C to quit)"
     return template.format(place), template.format(coloured), arguments

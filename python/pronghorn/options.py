@@ -28,6 +28,7 @@ Kind: TypeAlias = Literal[
     "path",
     "texts",
     "paths",
+    "files",  # like paths, but looked for when they are needed
     "object",  # anything; only programs can set it
 ]
 Check: TypeAlias = Callable[[Any], str | None]
@@ -104,11 +105,13 @@ class Option:
                 if isinstance(value, os.PathLike):
                     return os.fspath(value)
                 raise self._wrong("must be a text", value)
-            case "texts" | "paths":
+            case "texts" | "paths" | "files":
                 return self._texts(value)
         return value
 
     def _texts(self, value: Any) -> Any:
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if isinstance(value, str) and str in self.types:
             return value
         if isinstance(value, str) or not isinstance(value, Iterable):
@@ -140,7 +143,8 @@ class Option:
         )
 
     def _wrong(self, rule: str, value: Any) -> ConfigurationError:
-        return ConfigurationError(self.name, f"{rule}, got `{value}`.")
+        shown = "a secret" if self.is_secret else f"`{value}`"
+        return ConfigurationError(self.name, f"{rule}, got {shown}.")
 
     @property
     def is_secret(self) -> bool:

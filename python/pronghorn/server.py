@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from socket import socket
+from socket import AF_UNIX, socket
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pronghorn import systemd
 from pronghorn._engine import Engine, exit_after
@@ -38,6 +38,9 @@ from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 from pronghorn.readiness import Readiness
 from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
 from pronghorn.types import ASGI3Application
+
+if TYPE_CHECKING:
+    from pronghorn.tls import TLS
 
 HANDLED_SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 if sys.platform == "win32":
@@ -126,6 +129,9 @@ class Server:
         self._captured_signals: list[int] = []
         self._is_in_loop = False
         self._loop: asyncio.AbstractEventLoop
+        self._redirect: Engine | None = None
+        self._tls: TLS | None = None
+        self._must_read_certificate = False
         self._woken: asyncio.Event
 
     @cached_property
@@ -205,8 +211,13 @@ class Server:
         """Do what is due, ten times a second, and return whether the server is to end."""
         if counter % TICKS_PER_SECOND == 0:
             await self._notify()
+            if self._tls:
+                self._tls.watch()
         if self.should_exit:
             return True
+        if self._tls and self._must_read_certificate:
+            self._must_read_certificate = False
+            self._tls.reload()
         engine = self.server_state.engine
         if engine and self._deferred_accept:
             self._deferred_accept.observe(engine.accepted_count)
@@ -241,9 +252,11 @@ class Server:
         await self._serve_on(parting)
         logger.info("Shutting down")
         engine = self.server_state.engine
-        if engine:
-            engine.stop_listening(leave_waiting=parting.has_successor or self.shares_listeners)
-            engine.drain(parting.idle_grace_s(self.config.timeout_keep_alive))
+        leave_waiting = parting.has_successor or self.shares_listeners
+        for each in (engine, self._redirect):
+            if each:
+                each.stop_listening(leave_waiting=leave_waiting)
+                each.drain(parting.idle_grace_s(self.config.timeout_keep_alive))
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
@@ -285,6 +298,8 @@ class Server:
         # `signal.signal` rather than `loop.add_signal_handler`, so that what was there before can
         # be restored.
         before = {each: signal.signal(each, self.handle_exit) for each in HANDLED_SIGNALS}
+        if self.config.is_ssl and hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.handle_hangup)
         try:
             yield
         finally:
@@ -312,6 +327,10 @@ class Server:
         if grace_s is not None and (self._link or self.owns_process):
             exit_after(self.config.drain_delay + grace_s + FORCED_EXIT_S, sig)
 
+    def handle_hangup(self, sig: int, frame: FrameType | None) -> None:
+        """Read the certificates again."""
+        self._must_read_certificate = True
+
     def _open_listeners(self, sockets: Sequence[socket] | None) -> list[Listener]:
         if sockets is None:
             listeners = open_listeners(addresses_of(self.config))
@@ -332,11 +351,37 @@ class Server:
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
-        engine = Engine(
-            self._application(),
+        engine = self._new_engine(self._application(), self.lifespan.state, config.root_path)
+        state.engine = engine
+        state.fixed_headers = config.encoded_headers
+        state.date_header = config.date_header
+        if self._link:
+            engine.share_load(self._link.board.memory, ROW_WORDS, self._link.load_index)
+        self._listen(engine)
+        if config.limit_concurrency is None:  # which counts silent connections as well
+            self._deferred_accept = DeferredAccept(self.servers)
+        self._loop.add_reader(engine.fileno(), engine.on_ready)
+
+    def _listen(self, engine: Engine) -> None:
+        if self.config.ssl is not None:
+            from pronghorn.tls import TLS  # Costly, and only for servers with TLS.
+
+            self._tls = TLS(self.config)
+        sockets = [each for listener in self.servers for each in listener.sockets]
+        redirecting = [each for each in sockets if self._is_redirecting(each)]
+        serving = [each for each in sockets if each not in redirecting]
+        for each in serving:
+            engine.listen(each, self._tls)
+        if redirecting:
+            self._open_redirect(redirecting, serving)
+
+    def _new_engine(self, app: ASGI3Application, state: dict[str, Any], root_path: str) -> Engine:
+        config = self.config
+        return Engine(
+            app,
             self._loop,
-            state=self.lifespan.state,
-            root_path=config.root_path,
+            state=state,
+            root_path=root_path,
             default_headers=config.encoded_headers,
             date_header=config.date_header,
             limits=config,
@@ -346,17 +391,21 @@ class Server:
             access_log=self._open_access_log(),
             trust_proxy=self._trust_proxy(),
         )
-        state.engine = engine
-        state.fixed_headers = config.encoded_headers
-        state.date_header = config.date_header
-        if self._link:
-            engine.share_load(self._link.board.memory, ROW_WORDS, self._link.load_index)
-        for listener in self.servers:
-            for each in listener.sockets:
-                engine.listen(each)
-        if config.limit_concurrency is None:  # which counts silent connections as well
-            self._deferred_accept = DeferredAccept(self.servers)
-        self._loop.add_reader(engine.fileno(), engine.on_ready)
+
+    def _is_redirecting(self, bound: socket) -> bool:
+        """Whether plain HTTP is sent on to https there; a parent process may have bound it."""
+        port = self.config.ssl_redirect_port
+        return port is not None and bound.family != AF_UNIX and bound.getsockname()[1] == port
+
+    def _open_redirect(self, redirecting: list[socket], serving: list[socket]) -> None:
+        from pronghorn.redirect import redirect_to_https
+
+        ports = [each.getsockname()[1] for each in serving if each.family != AF_UNIX]
+        port = ports[0] if ports else self.config.port
+        self._redirect = self._new_engine(redirect_to_https(port), {}, "")
+        for each in redirecting:
+            self._redirect.listen(each)
+        self._loop.add_reader(self._redirect.fileno(), self._redirect.on_ready)
 
     def _open_access_log(self) -> AccessLog | None:
         if not self.config.access_log:
@@ -377,13 +426,15 @@ class Server:
         return TrustedProxies(self.config.forwarded_allow_ips or DEFAULT_TRUSTED)
 
     def _close_engine(self) -> None:
-        engine = self.server_state.engine
+        engines = [self.server_state.engine, self._redirect]
+        self.server_state.forget_engine()
+        self._redirect = None
         try:
-            if engine:
-                self.server_state.forget_engine()
-                if not self._loop.is_closed():
-                    self._loop.remove_reader(engine.fileno())
-                engine.close()
+            for engine in engines:
+                if engine:
+                    if not self._loop.is_closed():
+                        self._loop.remove_reader(engine.fileno())
+                    engine.close()
         finally:
             self._close_listeners()
 

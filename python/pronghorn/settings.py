@@ -299,35 +299,35 @@ class Settings:
     callback_notify: Callable[..., Awaitable[None]] | None = option(
         None, "Called and awaited every timeout_notify seconds.", group=PROCESSES
     )
-    ssl_keyfile: FilePath | None = option(
-        None, "SSL key file.", group=TLS, kind="text", feature="TLS"
+    ssl_keyfile: list[FilePath] | FilePath | None = option(
+        None,
+        "SSL key file; can be given several times, once for each certificate.",
+        group=TLS,
+        kind="files",
     )
-    ssl_certfile: FilePath | None = option(
-        None, "SSL certificate file.", group=TLS, kind="text", feature="TLS"
+    ssl_certfile: list[FilePath] | FilePath | None = option(
+        None,
+        "SSL certificate file; can be given several times, and clients get the certificate of the "
+        "host name that they ask for (SNI).",
+        group=TLS,
+        kind="files",
     )
-    ssl_keyfile_password: str | None = option(
-        None, "SSL keyfile password.", group=TLS, feature="TLS"
-    )
+    ssl_keyfile_password: str | None = option(None, "SSL keyfile password.", group=TLS)
     ssl_version: int = option(
         17,  # ssl.PROTOCOL_TLS_SERVER; the module is not imported for a number
         "SSL version to use (see stdlib ssl module's).",
         group=TLS,
-        feature="TLS",
     )
     ssl_cert_reqs: int = option(
         0,  # ssl.CERT_NONE
         "Whether client certificate is required (see stdlib ssl module's).",
         group=TLS,
-        feature="TLS",
     )
-    ssl_ca_certs: FilePath | None = option(
-        None, "CA certificates file.", group=TLS, kind="text", feature="TLS"
-    )
+    ssl_ca_certs: FilePath | None = option(None, "CA certificates file.", group=TLS, kind="text")
     ssl_ciphers: str | None = option(
         None,
         "Ciphers to use (see stdlib ssl module's). Defaults to OpenSSL's safe defaults.",
         group=TLS,
-        feature="TLS",
     )
     ssl_context_factory: "Callable[[Any, Callable[[], ssl.SSLContext]], ssl.SSLContext] | None" = (
         option(
@@ -335,7 +335,6 @@ class Settings:
             "Called with the Config and the function that makes the default context.",
             group=TLS,
             kind="object",
-            feature="TLS",
         )
     )
     headers: list[tuple[str, str]] | None = option(
@@ -499,6 +498,16 @@ class Settings:
         "Have browsers refresh their pages after a reload, by a script in HTML responses.",
         group=PROCESSES,
         kind="flag",
+    )
+    ssl_handshake_timeout: float = option(
+        10, "Seconds that a client has for its TLS handshake.", group=TLS, minimum=0.001
+    )
+    ssl_redirect_port: int | None = option(
+        None,
+        "Listen to plain HTTP on this port as well, and send its clients on to https.",
+        group=TLS,
+        minimum=1,
+        maximum=65535,
     )
 
     def __post_init__(self) -> None:

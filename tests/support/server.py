@@ -14,6 +14,7 @@ import re
 import resource
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -104,11 +105,18 @@ class Lines:
 class Server:
     """A running server process."""
 
-    def __init__(self, app: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self,
+        app: str,
+        process: subprocess.Popen[bytes],
+        client_context: ssl.SSLContext | None = None,
+    ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         self.app = app
         self.process = process
+        # What its clients speak TLS with.
+        self.client_context = client_context
         self.stdout = Lines(process.stdout)
         self.stderr = Lines(process.stderr)
         self.address: Address = ("", 0)
@@ -130,10 +138,10 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{'https' if self.client_context else 'http'}://{self.host}"
 
     def connect(self) -> Wire:
-        return Wire(self.address)
+        return Wire(self.address, self.client_context)
 
     def get(self, target: str = "/", *fields: str) -> bytes:
         """The body of a 200 to a GET on a connection of its own."""
@@ -227,10 +235,12 @@ def serve(
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     quiet_at: Address | None = None,
+    client_context: ssl.SSLContext | None = None,
 ) -> Iterator[Server]:
     """Serves `app`, an import string, until the block ends.
 
-    A server that does not say where it runs is asked at `quiet_at` until it answers.
+    A server that does not say where it runs is asked at `quiet_at` until it answers. Clients
+    connect with TLS when `client_context` is given.
     """
     process = subprocess.Popen(
         [*command(), app, "--app-dir", str(TESTS), *listen, *options],
@@ -240,7 +250,7 @@ def serve(
         pass_fds=tuple(pass_fds),
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
-    server = Server(app, process)
+    server = Server(app, process, client_context)
     try:
         if quiet_at is None:
             server.wait_until_running()

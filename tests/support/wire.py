@@ -11,12 +11,15 @@ from __future__ import annotations
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
+
+from support.tls import TLSSocket
 
 if TYPE_CHECKING:
     from support.server import Server
@@ -78,21 +81,22 @@ class TruncatedError(FramingError):
 class Wire:
     """One connection to a server."""
 
-    def __init__(self, address: Address, *, receive_buffer_bytes: int | None = None) -> None:
-        family = socket.AF_UNIX
-        if isinstance(address, tuple):
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        if receive_buffer_bytes is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(DEADLINE_S)
-        try:
-            self.socket.connect(address)
-        except OSError:
-            self.socket.close()
-            raise
-        if isinstance(address, tuple):
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(
+        self,
+        address: Address,
+        context: ssl.SSLContext | None = None,
+        *,
+        receive_buffer_bytes: int | None = None,
+    ) -> None:
+        raw = connect(address, receive_buffer_bytes)
+        self.socket: socket.socket | TLSSocket = raw
+        if context is not None:
+            self.socket = TLSSocket(raw, context)
+            try:
+                self.socket.handshake()
+            except OSError:
+                raw.close()
+                raise
         self.host = authority(address)
         self._received = bytearray()
         self._ended = False
@@ -136,6 +140,13 @@ class Wire:
 
     def is_readable(self, within_s: float = 0) -> bool:
         """Something of the server's waits to be read, its end of the connection included."""
+        if isinstance(self.socket, TLSSocket):
+            # A record may hold nothing for the reader.
+            try:
+                self._fill(time.monotonic() + max(within_s, 0.001))
+            except AssertionError:
+                return False
+            return True
         return bool(self._received) or bool(select.select([self.socket], [], [], within_s)[0])
 
     def response(self, method: str = "GET", *, deadline_s: float = DEADLINE_S) -> Response:
@@ -296,7 +307,7 @@ class Wire:
         left = until - time.monotonic()
         if left <= 0:
             raise AssertionError(f"no more within the deadline, after {self._received[:200]!r}")
-        self.socket.settimeout(left)
+        self.socket.settimeout(max(left, 0.001))
         try:
             data = self.socket.recv(1 << 18)
         except TimeoutError:
@@ -309,6 +320,25 @@ class Wire:
         self._received += data
         self._ended = not data
         return bool(data)
+
+
+def connect(address: Address, receive_buffer_bytes: int | None = None) -> socket.socket:
+    """A connected socket with a deadline."""
+    family = socket.AF_UNIX
+    if isinstance(address, tuple):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    connected = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if receive_buffer_bytes is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        connected.settimeout(DEADLINE_S)
+        connected.connect(address)
+        if isinstance(address, tuple):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        connected.close()
+        raise
+    return connected
 
 
 def authority(address: Address) -> str:

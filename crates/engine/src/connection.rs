@@ -7,14 +7,16 @@ use pronghorn_proto::limits::Limits;
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
-use crate::ffi::object::Object;
+use crate::asgi::scope::Origin;
 use crate::listener::Address;
 use crate::outbox::{Outbox, Sink};
 use crate::protocol::Protocol;
+use crate::secured::{Secured, Stage};
 use crate::settings::{
     HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
 };
-use crate::transport::Transport;
+use crate::tls::HEADROOM_BYTES;
+use crate::transport::{Received, Transport};
 
 /// How far the end of a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub enum Closing {
 pub struct Connection {
     pub generation: u32,
     pub transport: Transport,
+    /// What TLS makes of it, if it speaks that.
+    pub secured: Option<Box<Secured>>,
     pub protocol: Protocol,
     /// Received and not yet understood.
     pub pending: Vec<u8>,
@@ -45,8 +49,8 @@ pub struct Connection {
     pub is_pending_fresh: bool,
     pub peer: Address,
     pub local: Address,
-    /// `scope["client"]` and `scope["server"]`, made for the first request.
-    pub addresses: Option<(Object, Object)>,
+    /// Made for the first request.
+    pub origin: Option<Origin>,
     pub closing: Closing,
     /// Bytes are being understood further up the stack.
     pub is_processing: bool,
@@ -64,6 +68,7 @@ impl Connection {
     pub fn new(
         generation: u32,
         transport: Transport,
+        secured: Option<Box<Secured>>,
         protocol: Protocol,
         peer: Address,
         local: Address,
@@ -71,13 +76,14 @@ impl Connection {
         Self {
             generation,
             transport,
+            secured,
             protocol,
             pending: Vec::new(),
             is_pending_fresh: false,
             outbox: Outbox::default(),
             peer,
             local,
-            addresses: None,
+            origin: None,
             closing: Closing::No,
             is_processing: false,
             is_gathered: false,
@@ -89,7 +95,48 @@ impl Connection {
 
     /// Protocol state and where it writes.
     pub fn writing(&mut self) -> (&mut Protocol, Sink<'_>) {
-        (&mut self.protocol, Sink::new(&mut self.outbox, &mut self.transport))
+        self.writing_payload(&[])
+    }
+
+    /// The same for who can seal `offered` from where it is (`Sink::left_out`).
+    pub fn writing_payload<'c>(&'c mut self, offered: &'c [u8]) -> (&'c mut Protocol, Sink<'c>) {
+        let sink = match &self.secured {
+            None => Sink::direct(&mut self.outbox, &mut self.transport),
+            Some(secured) if secured.is_clear() && !self.transport.is_stuck() => {
+                Sink::indirect(&mut self.outbox, offered)
+            }
+            Some(_) => Sink::indirect(&mut self.outbox, &[]),
+        };
+        (&mut self.protocol, sink)
+    }
+
+    /// What was received is at the start of `buffer`, or behind its headroom with TLS.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        match &mut self.secured {
+            None => self.transport.receive(buffer),
+            Some(secured) => {
+                if secured.take_untold_end() {
+                    return Received::End;
+                }
+                self.transport.receive(&mut buffer[HEADROOM_BYTES..])
+            }
+        }
+    }
+
+    /// There may be something to read, and it can be read now.
+    pub fn is_readable(&self) -> bool {
+        match &self.secured {
+            None => self.transport.is_readable(),
+            Some(secured) => {
+                (self.transport.is_readable() || secured.has_untold_end()) && !secured.is_away()
+            }
+        }
+    }
+
+    /// The peer has ended its side.
+    pub fn has_ended(&self) -> bool {
+        let secured = self.secured.as_ref();
+        self.transport.has_ended() || secured.is_some_and(|secured| secured.has_peer_ended())
     }
 
     /// Reading is of use now: the application keeps up.
@@ -137,6 +184,16 @@ impl Connection {
             && !self.pending.is_empty()
     }
 
+    /// A TLS handshake is under way.
+    pub fn is_shaking_hands(&self) -> bool {
+        self.secured.as_ref().is_some_and(|secured| secured.stage == Stage::Handshake)
+    }
+
+    /// TLS has not been agreed on yet.
+    pub fn is_before_agreement(&self) -> bool {
+        self.secured.as_ref().is_some_and(|secured| secured.is_before_agreement())
+    }
+
     /// The peer waits for the application, not the other way round.
     pub fn is_waiting_for_application(&self) -> bool {
         !self.wants_input()
@@ -149,26 +206,66 @@ impl Connection {
     }
 
     pub fn unsent(&self) -> usize {
-        self.outbox.unsent()
+        self.outbox.unsent() + self.secured.as_ref().map_or(0, |secured| secured.unsent())
+    }
+
+    /// There is something to send, or TLS is at work.
+    pub fn is_sending(&self) -> bool {
+        self.unsent() > 0 || self.secured.as_ref().is_some_and(|secured| secured.is_away())
+    }
+
+    /// TLS is to tell the peer that nothing more comes, now that everything has been sent.
+    pub fn owes_farewell(&self) -> bool {
+        let Some(secured) = &self.secured else { return false };
+        matches!(self.closing, Closing::AfterFlush { .. })
+            && secured.owes_farewell()
+            && secured.unsent() == 0
+            && self.outbox.is_empty()
+            && !self.transport.broken
+    }
+
+    /// Makes closing reset the connection, so that the peer cannot take the end for a clean one.
+    pub fn reset_on_close(&mut self) {
+        self.transport.reset_on_close();
+        if let Some(secured) = &mut self.secured {
+            secured.withhold_farewell();
+        }
     }
 
     pub fn is_congested(&self) -> bool {
-        self.outbox.unsent() > LOW_WATER_BYTES && !self.transport.broken
+        self.unsent() > LOW_WATER_BYTES && !self.transport.broken
     }
 
     pub fn is_above_high_water(&self) -> bool {
-        self.outbox.unsent() > HIGH_WATER_BYTES && !self.transport.broken
+        self.unsent() > HIGH_WATER_BYTES && !self.transport.broken
     }
 
-    /// Gives the kernel what it takes.
-    pub fn flush(&mut self, now: Instant, limits: &Limits) {
-        let Ok(sent) = self.outbox.flush(&mut self.transport) else {
-            // What was promised does not exist: the client must not take the end for a clean one.
-            self.transport.reset_on_close();
-            self.transport.broken = true;
-            return;
+    /// Gives the kernel what it takes. Says whether there is something that TLS must seal first.
+    #[must_use]
+    pub fn flush(&mut self, now: Instant, limits: &Limits) -> bool {
+        let outcome = match &mut self.secured {
+            None => self.outbox.flush(&mut self.transport).map(|sent| (sent, false)),
+            Some(secured) => secured.flush(&mut self.transport, &self.outbox),
         };
-        if self.outbox.unsent() == 0 || !self.transport.is_blocked() {
+        let Ok((sent, must_seal)) = outcome else {
+            self.note_truncated();
+            return false;
+        };
+        if !must_seal {
+            self.note_sent(sent, now, limits);
+        }
+        must_seal
+    }
+
+    /// What was promised does not exist: the client must not take the end for a clean one.
+    pub fn note_truncated(&mut self) {
+        self.reset_on_close();
+        self.transport.broken = true;
+    }
+
+    /// The kernel has taken so much of what was there to be sent.
+    pub fn note_sent(&mut self, sent: usize, now: Instant, limits: &Limits) {
+        if self.unsent() == 0 || !self.transport.is_blocked() {
             self.slow_reader = None;
             return;
         }
@@ -180,7 +277,8 @@ impl Connection {
 
     /// There is more to send, which had to wait for others.
     pub fn has_sendable(&self) -> bool {
-        self.outbox.unsent() > 0 && !self.transport.is_blocked() && !self.is_gathered
+        let can_send = self.secured.as_ref().is_none_or(|secured| secured.can_send());
+        can_send && self.unsent() > 0 && !self.transport.is_blocked() && !self.is_gathered
     }
 
     /// Whether the peer has taken too little for too long; else it gets another window.
@@ -190,6 +288,12 @@ impl Connection {
         };
         self.slow_reader = reader.renew(now, limits, self.transport.queued());
         self.slow_reader.is_none()
+    }
+
+    /// The session, and the plaintext that waits for it.
+    pub fn sealing(&mut self) -> Option<(&mut Secured, &mut Outbox, &mut Transport)> {
+        let secured = self.secured.as_deref_mut()?;
+        Some((secured, &mut self.outbox, &mut self.transport))
     }
 
     /// Lets go of buffers that an idle connection does not need.
@@ -205,11 +309,13 @@ impl Connection {
     /// The next time at which something is due.
     pub fn deadline(&self) -> Option<Instant> {
         let reading = match self.closing {
+            Closing::No if self.is_shaking_hands() => None,
             Closing::No => self.protocol.poll_timeout(),
             Closing::AfterFlush { .. } => None,
             Closing::Lingering { until, .. } => Some(until),
         };
+        let agreeing = self.secured.as_ref().and_then(|secured| secured.deadline());
         let taking = self.slow_reader.map(|reader| reader.until());
-        [reading, taking].into_iter().flatten().min()
+        [reading, agreeing, taking].into_iter().flatten().min()
     }
 }

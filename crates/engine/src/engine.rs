@@ -27,6 +27,7 @@ use crate::ffi::owner::{Owner, ThreadBound};
 use crate::ffi::shared::shared_words;
 use crate::load::SharedLoad;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::worker::{Callbacks, EventLoop, Worker};
 
 /// Serves one ASGI application; documented in `_engine.pyi`.
@@ -189,9 +190,11 @@ impl Engine {
         self.worker()?.on_ready().map_err(|raised| raised.into_error(py))
     }
 
-    fn listen(&self, listener: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (listener, tls=None))]
+    fn listen(&self, listener: &Bound<'_, PyAny>, tls: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let descriptor = listener.call_method0("fileno")?.extract()?;
-        Ok(self.worker()?.listen(fd::duplicate(descriptor)?)?)
+        let tls = tls.map(Tls::new).transpose()?;
+        Ok(self.worker()?.listen(fd::duplicate(descriptor)?, tls)?)
     }
 
     fn share_load(&self, words: &Bound<'_, PyAny>, row_words: usize, own: usize) -> PyResult<()> {

@@ -14,6 +14,8 @@ mod poll;
 mod file;
 /// One connected socket.
 mod transport;
+/// TLS sessions.
+mod tls;
 /// What waits to be sent.
 mod outbox;
 /// The load of processes that share listeners.
@@ -28,6 +30,8 @@ mod stream;
 mod asgi;
 /// What a connection speaks, and its streams.
 mod protocol;
+/// The TLS side of a connection.
+mod secured;
 /// One connection.
 mod connection;
 /// All connections, and the only place that knows both sides.

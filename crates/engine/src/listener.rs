@@ -1,8 +1,10 @@
 //! Listening sockets and the addresses that their connections have.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, sockopt};
@@ -13,6 +15,7 @@ use crate::load::Turns;
 use crate::ffi::fd;
 #[cfg(target_os = "linux")]
 use crate::settings::KERNEL_UNSENT_BYTES_MAX;
+use crate::tls::Tls;
 
 /// An address as ASGI shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,15 @@ pub enum Address {
     Inet(SocketAddr),
     /// The path of a Unix socket.
     Unix(Option<Vec<u8>>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(formatter),
+            Self::Unix(_) => formatter.write_str("a Unix socket"),
+        }
+    }
 }
 
 /// How an attempt to accept ended.
@@ -41,6 +53,8 @@ pub enum Accepted {
 pub struct Listener {
     socket: OwnedFd,
     pub address: Address,
+    /// What secures its connections.
+    pub tls: Option<Rc<Tls>>,
     /// There may be somebody waiting.
     pub readable: bool,
     /// Descriptors have run out; until a timer says otherwise, trying is of no use.
@@ -57,7 +71,7 @@ impl AsFd for Listener {
 
 impl Listener {
     /// Takes a listening socket over, and makes it one that does not block.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub fn new(socket: OwnedFd, tls: Option<Rc<Tls>>) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let address = address(&rustix::net::getsockname(&socket)?);
         // An urgent byte is a byte like any other to HTTP.
@@ -68,7 +82,8 @@ impl Listener {
             #[cfg(target_os = "linux")]
             fd::set_unsent_bytes_max(&socket, KERNEL_UNSENT_BYTES_MAX)?;
         }
-        Ok(Self { socket, address, readable: true, is_resting: false, turns: Turns::default() })
+        let turns = Turns::default();
+        Ok(Self { socket, address, tls, readable: true, is_resting: false, turns })
     }
 
     pub fn accept(&mut self) -> Accepted {

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use pronghorn_proto::event::Transmit;
 
 use crate::file::{FilePart, Truncated};
-use crate::settings::{DIRECT_WRITE_BYTES_MIN, FILE_BYTES_PER_TURN, HIGH_WATER_BYTES};
+use crate::settings::{
+    DIRECT_WRITE_BYTES_MIN, FILE_BYTES_PER_TURN, FILE_READ_BYTES, HIGH_WATER_BYTES,
+};
 use crate::transport::Transport;
 
 /// Bytes and files to send, in order.
@@ -24,13 +26,42 @@ impl Outbox {
         (self.bytes.len() - self.sent).saturating_add(usize::try_from(files).unwrap_or(usize::MAX))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() == self.sent && self.files.is_empty()
+    }
+
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The bytes that wait, up to a file.
+    pub fn waiting(&self) -> &[u8] {
+        let end = self.files.front().map_or(self.bytes.len(), |(position, _)| *position);
+        &self.bytes[self.sent..end]
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes off what comes behind so many bytes, in front of any file.
+    pub fn split_off(&mut self, at: usize) -> Vec<u8> {
+        debug_assert!(self.files.is_empty());
+        self.bytes.split_off((self.sent + at).min(self.bytes.len()))
+    }
+
+    /// So many of the bytes that wait have gone.
+    pub fn advance(&mut self, count: usize) {
+        self.sent += count;
+        self.forget_sent();
+    }
+
     /// Gives the kernel what it takes, of files only so much in one turn, and tells how much.
     pub fn flush(&mut self, transport: &mut Transport) -> Result<usize, Truncated> {
         let mut total = 0;
         let mut budget = FILE_BYTES_PER_TURN;
         loop {
-            let end = self.files.front().map_or(self.bytes.len(), |(position, _)| *position);
-            let waiting = &self.bytes[self.sent..end];
+            let waiting = self.waiting();
             let sent = transport.send(waiting, &[], !self.files.is_empty());
             let is_partial = sent < waiting.len();
             self.sent += sent;
@@ -48,6 +79,24 @@ impl Outbox {
         Ok(total)
     }
 
+    /// Reads a piece of the next file, at most `budget`, to where it belongs among the bytes, for
+    /// those who cannot send it from where it is. Tells how much.
+    pub fn read_file(&mut self, budget: u64) -> Result<u64, Truncated> {
+        let Some((position, part)) = self.files.front_mut() else { return Ok(0) };
+        let count = part.remaining().min(budget).min(FILE_READ_BYTES);
+        let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
+        let count = part.read(&mut piece)?;
+        let position = *position;
+        if part.remaining() == 0 {
+            self.files.pop_front();
+        }
+        self.bytes.splice(position..position, piece.drain(..count));
+        for (position, _) in &mut self.files {
+            *position += count;
+        }
+        Ok(count as u64)
+    }
+
     fn forget_sent(&mut self) {
         if self.sent == self.bytes.len() && self.files.is_empty() {
             self.bytes.clear();
@@ -63,7 +112,7 @@ impl Outbox {
 
     /// The buffer, if nothing is in it.
     pub fn take_spare(&mut self) -> Option<Vec<u8>> {
-        let is_spare = self.unsent() == 0 && self.bytes.capacity() > 0;
+        let is_spare = self.is_empty() && self.bytes.capacity() > 0;
         is_spare.then(|| {
             self.sent = 0;
             std::mem::take(&mut self.bytes)
@@ -80,22 +129,50 @@ impl Outbox {
     }
 }
 
-/// An outbox together with the socket that large payloads may go to directly.
+/// Where a protocol writes: an outbox, and a way past it for large payloads.
 pub struct Sink<'c> {
     outbox: &'c mut Outbox,
-    transport: &'c mut Transport,
+    past: Past<'c>,
     /// What the next detached bytes are.
     file: Option<FilePart>,
 }
 
+enum Past<'c> {
+    /// To the socket, with what waits in front.
+    Socket(&'c mut Transport),
+    /// To be sealed by the caller, straight from where it is: behind so many bytes of the outbox.
+    Caller { offered: &'c [u8], at: Option<usize> },
+    /// There is none.
+    Closed,
+}
+
 impl<'c> Sink<'c> {
-    pub fn new(outbox: &'c mut Outbox, transport: &'c mut Transport) -> Self {
-        Self { outbox, transport, file: None }
+    /// Large payloads go to `transport`.
+    pub fn direct(outbox: &'c mut Outbox, transport: &'c mut Transport) -> Self {
+        Self { outbox, past: Past::Socket(transport), file: None }
+    }
+
+    /// Large payloads are copied, but for `offered` if that is one: `left_out` tells.
+    pub fn indirect(outbox: &'c mut Outbox, offered: &'c [u8]) -> Self {
+        let past = if offered.len() >= DIRECT_WRITE_BYTES_MIN {
+            Past::Caller { offered, at: None }
+        } else {
+            Past::Closed
+        };
+        Self { outbox, past, file: None }
     }
 
     /// The same, where `Outbound::Detached` stands for `file`.
     pub fn with_file(self, file: FilePart) -> Self {
         Self { file: Some(file), ..self }
+    }
+
+    /// Where in the outbox the offered payload belongs, if it was left out.
+    pub fn left_out(&self) -> Option<usize> {
+        match self.past {
+            Past::Caller { at, .. } => at,
+            Past::Socket(_) | Past::Closed => None,
+        }
     }
 }
 
@@ -105,17 +182,24 @@ impl Transmit for Sink<'_> {
     }
 
     fn payload(&mut self, data: &[u8]) {
-        let Self { outbox, transport, .. } = self;
+        let Self { outbox, past, .. } = self;
         let mut rest = data;
-        if data.len() >= DIRECT_WRITE_BYTES_MIN && outbox.files.is_empty() {
-            let waiting = &outbox.bytes[outbox.sent..];
-            let sent = transport.send(waiting, data, false);
-            let of_waiting = sent.min(waiting.len());
-            rest = &data[sent - of_waiting..];
-            outbox.sent += of_waiting;
-            outbox.forget_sent();
+        let may_pass = data.len() >= DIRECT_WRITE_BYTES_MIN && outbox.files.is_empty();
+        match past {
+            Past::Socket(transport) if may_pass => {
+                let waiting = outbox.waiting().len();
+                let sent = transport.send(outbox.waiting(), data, false);
+                let of_waiting = sent.min(waiting);
+                rest = &data[sent - of_waiting..];
+                outbox.advance(of_waiting);
+            }
+            Past::Caller { offered, at: at @ None } if may_pass && std::ptr::eq(*offered, data) => {
+                *at = Some(outbox.waiting().len());
+                return;
+            }
+            _ => {}
         }
-        outbox.bytes.extend_from_slice(rest);
+        outbox.push(rest);
     }
 
     fn detached(&mut self, length: u64) {

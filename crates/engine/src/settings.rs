@@ -42,6 +42,9 @@ pub const KERNEL_UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// What of files is sent to one connection before the others get a turn.
 pub const FILE_BYTES_PER_TURN: u64 = 1024 * 1024;
 
+/// What of them is read at once, where TLS has to encrypt it.
+pub const FILE_READ_BYTES: u64 = 256 * 1024;
+
 /// What is read of a file at once where the kernel cannot send it by itself.
 pub const FILE_COPY_BYTES: usize = 16 * 1024;
 
@@ -57,6 +60,11 @@ pub const GATHERING_TIME: Duration = Duration::from_micros(250);
 
 /// From here on, body bytes go from the application's object to the socket without a copy.
 pub const DIRECT_WRITE_BYTES_MIN: usize = 8 * 1024;
+
+/// Plaintext that TLS encrypts, in records of 16 KB, before it goes to the kernel with one call: each
+/// call wakes the reader, which is dearer than what the memory costs. A megabyte, and what is in
+/// front of it.
+pub const SEALED_TOGETHER_MAX: usize = (1024 + 16) * 1024;
 
 /// What one coroutine may send or receive without ever waiting before the others get a turn.
 pub const UNINTERRUPTED_BYTES_MAX: usize = 512 * 1024;

@@ -16,6 +16,8 @@ use crate::settings::FILE_COPY_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     Bytes(usize),
+    /// Bytes, but none that the peer meant to say: what TLS sends of its own.
+    Overhead,
     /// Nothing now.
     Empty,
     /// The peer sends no more.
@@ -129,26 +131,35 @@ impl Transport {
     /// Sends what the kernel takes of `first` and then `second`, and tells how much. With `more`,
     /// something follows at once, and the kernel waits for it to fill a packet.
     pub fn send(&mut self, first: &[u8], second: &[u8], more: bool) -> usize {
+        let mut parts = [IoSlice::new(first), IoSlice::new(second)];
+        let count = if second.is_empty() { 1 } else { 2 };
+        self.send_all(&mut parts[..count], more)
+    }
+
+    /// The same for any number of parts.
+    pub fn send_all(&mut self, mut parts: &mut [IoSlice<'_>], more: bool) -> usize {
         if self.broken || self.blocked {
             return 0;
         }
         let mut sent = 0;
-        while sent < first.len() + second.len() {
-            let first_rest = first.get(sent..).unwrap_or_default();
-            let second_rest = &second[sent.saturating_sub(first.len())..];
-            let flags = send_flags(more);
-            let result = if second_rest.is_empty() {
-                rustix::net::send(&self.socket, first_rest, flags)
+        let flags = send_flags(more);
+        IoSlice::advance_slices(&mut parts, 0);
+        while let [first, rest @ ..] = &*parts {
+            let result = if rest.is_empty() {
+                rustix::net::send(&self.socket, first, flags)
             } else {
                 rustix::net::sendmsg(
                     &self.socket,
-                    &[IoSlice::new(first_rest), IoSlice::new(second_rest)],
+                    parts,
                     &mut SendAncillaryBuffer::default(),
                     flags,
                 )
             };
             match result {
-                Ok(count) => sent += count,
+                Ok(count) => {
+                    sent += count;
+                    IoSlice::advance_slices(&mut parts, count);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     self.blocked = true;
@@ -215,6 +226,11 @@ impl Transport {
     /// The kernel takes nothing now, and will tell when it does again.
     pub fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Nothing can be sent now.
+    pub fn is_stuck(&self) -> bool {
+        self.blocked || self.broken
     }
 
     /// The kernel can take more.

@@ -9,6 +9,8 @@ pub struct Reject {
     pub status: u16,
     /// Why, for the log. Holds nothing that the peer sent.
     pub reason: &'static str,
+    /// The answer's body, where it is not the usual one.
+    pub text: Option<&'static str>,
 }
 
 impl Reject {
@@ -18,13 +20,19 @@ impl Reject {
     /// Malformed syntax or framing that could be read in two ways.
     #[must_use]
     pub const fn bad_request(reason: &'static str) -> Self {
-        Self { status: 400, reason }
+        Self::with_status(400, reason)
+    }
+
+    /// The same with a text of its own.
+    #[must_use]
+    pub const fn with_text(self, text: &'static str) -> Self {
+        Self { text: Some(text), ..self }
     }
 
     /// Another 4xx or 5xx.
     #[must_use]
     pub const fn with_status(status: u16, reason: &'static str) -> Self {
-        Self { status, reason }
+        Self { status, reason, text: None }
     }
 }
 

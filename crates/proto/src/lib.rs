@@ -9,6 +9,8 @@
 pub mod limits;
 /// Who erred, and with what answer.
 pub mod error;
+/// The frames of TLS records.
+pub mod tls;
 /// The vocabulary that all protocol versions share.
 pub mod event;
 /// When a slow peer is given up.

@@ -34,6 +34,15 @@ pub struct ScopeMaker {
     fields: RefCell<Vec<Option<CachedField>>>,
 }
 
+/// What all requests of one connection say of it.
+#[derive(Clone)]
+pub struct Origin {
+    pub server: Object,
+    pub client: Object,
+    /// The extension that describes the session, where TLS is spoken.
+    pub tls: Option<Object>,
+}
+
 struct CachedField {
     line: Box<[u8]>,
     pair: Object,
@@ -84,8 +93,7 @@ impl ScopeMaker {
         &self,
         head: &RequestHead,
         source: &[u8],
-        server: &Object,
-        client: &Object,
+        origin: &Origin,
     ) -> Result<Object, Raised> {
         let names = names();
         let scope = copy_dict(&self.template)?;
@@ -93,12 +101,17 @@ impl ScopeMaker {
         if head.version == Version::Http10 {
             set_item(&scope, &names.http_version, &names.version_10)?;
         }
-        set_item(&scope, &names.server, server)?;
-        set_item(&scope, &names.client, client)?;
+        set_item(&scope, &names.server, &origin.server)?;
+        set_item(&scope, &names.client, &origin.client)?;
+        let extensions = self.extensions()?;
+        if let Some(tls) = &origin.tls {
+            set_item(&scope, &names.scheme, &names.https)?;
+            set_item(&extensions, &names.tls, &copy_dict(tls)?)?;
+        }
         let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
         set_item(&scope, &names.headers, &headers)?;
         set_item(&scope, &names.state, &copy_dict(&self.state)?)?;
-        set_item(&scope, &names.extensions, &self.extensions()?)?;
+        set_item(&scope, &names.extensions, &extensions)?;
         if head.method != Method::Get {
             set_item(&scope, &names.method, &method(head.method, source)?)?;
         }

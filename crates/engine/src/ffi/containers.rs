@@ -106,6 +106,19 @@ pub fn integer(value: u64) -> Result<Object, Raised> {
     unsafe { Object::from_new(ffi::PyLong_FromUnsignedLongLong(value)) }
 }
 
+/// A size, as functions that count bytes return it.
+pub fn as_size(object: &Object) -> Result<usize, Raised> {
+    // SAFETY: a live object; -1 with an exception set means failure.
+    let value = unsafe {
+        let value = ffi::PyLong_AsSsize_t(object.as_ptr());
+        if value == -1 && !ffi::PyErr_Occurred().is_null() {
+            return Err(Raised);
+        }
+        value
+    };
+    Ok(usize::try_from(value).unwrap_or_default())
+}
+
 /// An `int` (or a subclass such as `http.HTTPStatus`) that fits.
 pub fn as_u16(object: &Object) -> Result<Option<u16>, Raised> {
     // SAFETY: a live object; -1 with an exception set means failure.
@@ -220,6 +233,13 @@ impl<'a> Borrowed<'a> {
 pub fn pair_items(pair: &Object) -> Option<(Object, Object)> {
     let (first, second) = Borrowed::of(pair).as_pair()?;
     Some((first.to_owned(), second.to_owned()))
+}
+
+/// The three items of a list or tuple of three.
+pub fn triple_items(triple: &Object) -> Option<[Object; 3]> {
+    let mut items = Borrowed::of(triple).items()?;
+    let found = [items.next()?.to_owned(), items.next()?.to_owned(), items.next()?.to_owned()];
+    items.next().is_none().then_some(found)
 }
 
 /// Any iterable of pairs of bytes-like objects as a list of tuples of `bytes`.

@@ -18,6 +18,8 @@ pub mod containers;
 pub mod call;
 /// Native types whose instances can be awaited.
 pub mod native;
+/// The engine's memory, shown to a call.
+pub mod window;
 /// Builtin functions bound to an instance of a native type.
 pub mod function;
 /// A task's first step, taken away from the loop.

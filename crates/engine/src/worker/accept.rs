@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::asgi::application::Level;
 use crate::listener::Accepted;
 use crate::protocol::Protocol;
+use crate::secured::Secured;
 use crate::settings::{ACCEPT_BACK_OFF, ACCEPT_BUDGET, ACCEPT_DEFERRAL};
 use crate::stream::ConnectionId;
 use crate::transport::Transport;
@@ -102,9 +103,11 @@ impl Worker {
         match listener.accept() {
             Accepted::Connection(socket, peer) => {
                 let local = listener.local_address(&socket);
+                let secured = listener.tls.clone().map(|tls| Box::new(Secured::new(tls, now)));
                 let protocol = Protocol::new(now, &self.settings.limits);
                 tables.accepted_count += 1;
-                Outcome::Connection(tables.insert(Transport::new(socket), protocol, peer, local))
+                let transport = Transport::new(socket);
+                Outcome::Connection(tables.insert(transport, secured, protocol, peer, local))
             }
             Accepted::Gone => Outcome::Retry,
             Accepted::Empty => Outcome::Stop,

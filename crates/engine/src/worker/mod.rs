@@ -15,6 +15,8 @@ mod request;
 mod websocket;
 /// From messages sent to bytes on their way, and to the end of a connection.
 mod response;
+/// Between the bytes of the socket and those of the protocol, where TLS is spoken.
+mod secured;
 /// What happens when nothing does.
 mod timeout;
 
@@ -37,6 +39,7 @@ use crate::listener::Listener;
 use crate::load::SharedLoad;
 use crate::settings::{GATHERED_MAX, GATHERING_TIME, Settings};
 use crate::stream::ConnectionId;
+use crate::tls::Tls;
 use crate::worker::tables::{LISTENER_KEY, Tables};
 
 /// The running loop's functions that the worker needs.
@@ -103,10 +106,10 @@ impl Worker {
         self.tables.borrow().poller.descriptor()
     }
 
-    /// Accepts from a listening socket.
-    pub fn listen(&self, socket: OwnedFd) -> io::Result<()> {
+    /// Accepts from a listening socket; with `tls`, from clients that speak TLS.
+    pub fn listen(&self, socket: OwnedFd, tls: Option<Rc<Tls>>) -> io::Result<()> {
         let mut tables = self.tables.borrow_mut();
-        let listener = Listener::new(socket)?;
+        let listener = Listener::new(socket, tls)?;
         let index = tables.listeners.len();
         tables.poller.add(&listener, LISTENER_KEY + index, false)?;
         tables.listeners.push(listener);

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use crate::asgi::application::Level;
 use crate::asgi::carried::Carried;
 use crate::asgi::exchange::Exchange;
-use crate::asgi::scope::address_object;
+use crate::asgi::scope::{Origin, address_object};
 use crate::connection::Closing;
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
@@ -91,11 +91,12 @@ impl Worker {
     fn read_for(&self, id: ConnectionId, now: Instant, caller: Caller, budget: usize) {
         let mut buffer = None;
         for _ in 0..budget {
+            let is_secured;
             let received = {
                 let mut tables = self.tables.borrow_mut();
                 let buffer = buffer.get_or_insert_with(|| tables.take_buffer());
                 let Some(connection) = tables.connection(id) else { break };
-                if !connection.transport.is_readable() || !connection.wants_input() {
+                if !connection.is_readable() || !connection.wants_input() {
                     break;
                 }
                 if caller == Caller::Loop && connection.is_processing {
@@ -103,13 +104,19 @@ impl Worker {
                     break;
                 }
                 connection.extend_linger(now);
-                connection.transport.receive(buffer)
+                is_secured = connection.secured.is_some();
+                connection.receive(buffer)
+            };
+            let received = match &mut buffer {
+                Some(buffer) if is_secured => self.unseal(id, buffer, received, now),
+                _ => received,
             };
             match received {
                 Received::Bytes(count) => {
                     let bytes = buffer.as_deref().unwrap_or_default();
                     self.received(id, &bytes[..count], now, caller);
                 }
+                Received::Overhead => {}
                 Received::Empty | Received::Failed => break,
                 Received::End => {
                     self.peer_ended(id);
@@ -274,8 +281,8 @@ impl Worker {
         head: &RequestHead,
         source: &[u8],
     ) -> Result<Option<Carried>, Raised> {
-        let (server, client) = self.addresses(id.connection)?;
-        let scope = self.application.scopes.make(head, source, &server, &client)?;
+        let origin = self.origin(id.connection)?;
+        let scope = self.application.scopes.make(head, source, &origin)?;
         if head.forwarded
             && let Some(trust_proxy) = &self.trust_proxy
         {
@@ -314,22 +321,28 @@ impl Worker {
         drop(replaced);
     }
 
-    /// `scope["server"]` and `scope["client"]`, made once for a connection.
-    fn addresses(&self, id: ConnectionId) -> Result<(Object, Object), Raised> {
-        let (local, peer) = {
+    /// What the scopes of a connection's requests say of it, made once.
+    fn origin(&self, id: ConnectionId) -> Result<Origin, Raised> {
+        let (local, peer, session) = {
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id).ok_or_else(closed)?;
-            if let Some(addresses) = &connection.addresses {
-                return Ok(addresses.clone());
+            if let Some(origin) = &connection.origin {
+                return Ok(origin.clone());
             }
-            (connection.local.clone(), connection.peer.clone())
+            let secured = connection.secured.as_ref();
+            let session = secured.and_then(|secured| secured.described());
+            (connection.local.clone(), connection.peer.clone(), session)
         };
+        let tls = session.map(|(tls, ssl_object)| tls.describe(&ssl_object)).transpose()?;
         let peer = if matches!(peer, Address::Unix(_)) { Address::Unix(None) } else { peer };
-        let addresses = (address_object(&local)?, address_object(&peer)?);
-        if let Some(connection) = self.tables.borrow_mut().connection(id) {
-            connection.addresses = Some(addresses.clone());
-        }
-        Ok(addresses)
+        let (server, client) = (address_object(&local)?, address_object(&peer)?);
+        let origin = Origin { server, client, tls };
+        let replaced = match self.tables.borrow_mut().connection(id) {
+            Some(connection) => connection.origin.replace(origin.clone()),
+            None => None,
+        };
+        drop(replaced);
+        Ok(origin)
     }
 
     /// There is no room for a request of this path.
@@ -391,14 +404,10 @@ impl Worker {
             let defaults = defaults.lines();
             let (protocol, mut sink) = connection.writing();
             let Protocol::Http1(http1) = protocol;
-            http1.state.reject(reject.status, defaults, &mut sink);
+            http1.state.reject(reject, defaults, &mut sink);
             (http1.carried.take(), connection.peer.clone())
         };
         let level = if reject.status == 408 { Level::Debug } else { Level::Warning };
-        let peer = match peer {
-            Address::Inet(address) => address.to_string(),
-            Address::Unix(_) => "a Unix socket".to_owned(),
-        };
         let reason = reject.reason;
         self.application
             .log(level, &format!("Invalid HTTP request received. From {peer}: {reason}."));

@@ -25,10 +25,22 @@ impl Streams for Worker {
         let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
             return Ok(Flow::Yield);
         };
-        let (protocol, mut sink) = connection.writing();
+        let payload: &[u8] = match outbound {
+            Outbound::Body { data, .. } => data,
+            _ => &[],
+        };
+        let (protocol, mut sink) = connection.writing_payload(payload);
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
-        Ok(self.flow(connection))
+        let left_out = sink.left_out();
+        if left_out.is_none() && !connection.is_above_high_water() {
+            return Ok(Flow::Free);
+        }
+        drop(tables);
+        if let Some(at) = left_out {
+            self.seal_payload(id.connection, payload, at, Instant::now());
+        }
+        Ok(self.flow(id.connection))
     }
 
     fn submit_file(
@@ -46,7 +58,8 @@ impl Streams for Worker {
         let mut sink = sink.with_file(part);
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, &outbound, &mut sink)?;
-        Ok(self.flow(connection))
+        drop(tables);
+        Ok(self.flow(id.connection))
     }
 
     fn is_congested(&self, id: StreamId) -> bool {
@@ -56,18 +69,19 @@ impl Streams for Worker {
 
     fn want_body(&self, id: StreamId) {
         let now = Instant::now();
-        let may_read = {
+        let (must_seal, may_read) = {
             let mut tables = self.tables.borrow_mut();
             let Some((connection, _)) = tables.writable_connection(id.connection) else {
                 return;
             };
             let (protocol, mut sink) = connection.writing();
             let owed = protocol.wants_body(id.number, &mut sink);
-            if owed {
-                connection.flush(now, &self.settings.limits);
-            }
-            connection.protocol.expects_body(id.number) && connection.transport.is_readable()
+            let may_read = connection.protocol.expects_body(id.number) && connection.is_readable();
+            (owed && connection.flush(now, &self.settings.limits), may_read)
         };
+        if must_seal {
+            self.seal(id.connection, now);
+        }
         if may_read {
             self.read_body(id.connection, now);
         }
@@ -88,7 +102,7 @@ impl Streams for Worker {
         let (protocol, mut sink) = connection.writing();
         match protocol.abort(id.number, &mut sink) {
             Aborted::Close => {}
-            Aborted::Reset => connection.transport.reset_on_close(),
+            Aborted::Reset => connection.reset_on_close(),
         }
         connection.closing = Closing::AfterFlush { linger: false };
         drop(tables);
@@ -130,18 +144,22 @@ impl Streams for Worker {
 
 impl Worker {
     /// Sends what is too much to wait, and says whether there is still too much of it.
-    fn flow(&self, connection: &mut Connection) -> Flow {
-        if !connection.is_above_high_water() {
+    fn flow(&self, id: ConnectionId) -> Flow {
+        let is_high = || {
+            let mut tables = self.tables.borrow_mut();
+            tables.connection(id).is_some_and(|connection| connection.is_above_high_water())
+        };
+        if !is_high() {
             return Flow::Free;
         }
-        connection.flush(Instant::now(), &self.settings.limits);
-        if connection.is_above_high_water() { Flow::Congested } else { Flow::Free }
+        self.flush(id, Instant::now());
+        if is_high() { Flow::Congested } else { Flow::Free }
     }
 
     /// Sends what waits, and finds out how the connection goes on. With `input_waits`, the next
     /// request has come already, and its answer is to share a write with this one.
     pub(super) fn settle(&self, id: ConnectionId, now: Instant, input_waits: bool) -> Next {
-        let (next, ended, senders) = {
+        let (next, ended, must_seal, mut senders) = {
             let mut tables = self.tables.borrow_mut();
             let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
@@ -151,16 +169,21 @@ impl Worker {
             let is_due = next != Next::Request || !(input_waits || connection.is_pending_fresh);
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
             let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
-            if is_due && !waits {
-                connection.flush(now, &self.settings.limits);
-            }
+            let must_seal = is_due && !waits && connection.flush(now, &self.settings.limits);
             let senders = connection.senders_with_room();
             tables.request_count += u64::from(ended.is_some());
             if is_gathered && let Some(gathered) = &mut tables.gathered {
                 gathered.push(id);
             }
-            (next, ended, senders)
+            (next, ended, must_seal, senders)
         };
+        if must_seal {
+            self.seal(id, now);
+            let mut tables = self.tables.borrow_mut();
+            if let Some(connection) = tables.connection(id) {
+                senders.extend(connection.senders_with_room());
+            }
+        }
         if let Some(carried) = ended {
             carried.release();
         }
@@ -174,9 +197,15 @@ impl Worker {
     pub(super) fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
         for id in gathered.into_iter().flatten() {
-            if let Some(connection) = self.tables.borrow_mut().connection(id) {
-                connection.is_gathered = false;
-                connection.flush(now, &self.settings.limits);
+            let must_seal = match self.tables.borrow_mut().connection(id) {
+                Some(connection) => {
+                    connection.is_gathered = false;
+                    connection.flush(now, &self.settings.limits)
+                }
+                None => false,
+            };
+            if must_seal {
+                self.seal(id, now);
             }
             self.rest(id, now);
         }
@@ -196,7 +225,7 @@ impl Worker {
             Next::Request | Next::Close { .. } => http1.carried.take(),
             Next::Response | Next::Drain | Next::Tunnel => None,
         };
-        let has_left = connection.transport.has_ended() && connection.pending.is_empty();
+        let has_left = connection.has_ended() && connection.pending.is_empty();
         match next {
             Next::Close { linger } => connection.closing = Closing::AfterFlush { linger },
             Next::Request | Next::Drain if has_left => {
@@ -210,13 +239,20 @@ impl Worker {
     /// Leaves a connection alone until something happens to it: watched, with its deadline armed
     /// and spare buffers given back. Or removes it.
     pub(super) fn rest(&self, id: ConnectionId, now: Instant) {
-        let is_finished = {
+        let must_say_farewell = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
             if connection.is_gathered {
                 return;
             }
-            is_finished(connection, now)
+            connection.owes_farewell()
+        };
+        if must_say_farewell {
+            self.say_farewell(id, now);
+        }
+        let is_finished = match self.tables.borrow_mut().connection(id) {
+            Some(connection) => is_finished(connection, now),
+            None => return,
         };
         if is_finished || self.watch(id).is_err() {
             return self.remove(id);
@@ -224,7 +260,7 @@ impl Worker {
         let goes_on = self.tables.borrow_mut().connection(id).is_some_and(|connection| {
             connection.may_go_on()
                 || connection.has_sendable()
-                || connection.transport.is_readable() && connection.wants_input()
+                || connection.is_readable() && connection.wants_input()
         });
         if goes_on {
             // A request cannot start inside the task of another one, and others want a turn too.
@@ -323,9 +359,9 @@ fn is_finished(connection: &mut Connection, now: Instant) -> bool {
     }
     match connection.closing {
         Closing::No => false,
-        Closing::Lingering { .. } => connection.transport.has_ended(),
-        Closing::AfterFlush { .. } if connection.unsent() > 0 => false,
-        Closing::AfterFlush { linger } if !linger || connection.transport.has_ended() => true,
+        Closing::Lingering { .. } => connection.has_ended(),
+        Closing::AfterFlush { .. } if connection.is_sending() => false,
+        Closing::AfterFlush { linger } if !linger || connection.has_ended() => true,
         Closing::AfterFlush { .. } => {
             connection.linger(now);
             connection.transport.broken

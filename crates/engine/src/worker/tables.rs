@@ -15,6 +15,7 @@ use crate::listener::{Address, Listener};
 use crate::load::SharedLoad;
 use crate::poll::{Poller, Ready};
 use crate::protocol::Protocol;
+use crate::secured::Secured;
 use crate::settings::{
     ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
 };
@@ -102,12 +103,14 @@ impl Tables {
     pub fn insert(
         &mut self,
         transport: Transport,
+        secured: Option<Box<Secured>>,
         protocol: Protocol,
         peer: Address,
         local: Address,
     ) -> ConnectionId {
         self.generation = self.generation.wrapping_add(1);
-        let connection = Connection::new(self.generation, transport, protocol, peer, local);
+        let connection =
+            Connection::new(self.generation, transport, secured, protocol, peer, local);
         let slot = self.connections.insert(connection);
         self.publish_load();
         let slot = u32::try_from(slot).expect("fewer connections than descriptors");

@@ -59,15 +59,16 @@ impl Worker {
     }
 
     fn head_was_too_late(&self, id: ConnectionId, now: Instant) {
-        let is_partial = self
-            .tables
-            .borrow_mut()
-            .connection(id)
-            .is_some_and(|connection| connection.has_partial_head());
+        let is_partial = {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return };
+            connection.transport.broken |= connection.is_before_agreement();
+            connection.has_partial_head()
+        };
         if is_partial {
             self.reject(id, Reject::with_status(408, "shutting down"), now);
-            self.rest(id, now);
         }
+        self.rest(id, now);
     }
 
     fn deadline_came(&self, id: ConnectionId, at: Instant, now: Instant) {
@@ -90,9 +91,11 @@ impl Worker {
     fn judge(&self, id: ConnectionId, now: Instant) -> Expired {
         let mut tables = self.tables.borrow_mut();
         let Some(connection) = tables.connection(id) else { return Expired::NotYet };
+        let agreement_due = connection.secured.as_ref().and_then(|secured| secured.deadline());
+        let shakes_hands_too_long = agreement_due.is_some_and(|until| until <= now);
         let lingers_too_long =
             matches!(connection.closing, Closing::Lingering { until, .. } if until <= now);
-        if lingers_too_long {
+        if lingers_too_long || shakes_hands_too_long {
             connection.transport.broken = true;
         }
         if connection.is_too_slow_a_reader(now, &self.settings.limits) {
@@ -100,11 +103,16 @@ impl Worker {
             connection.transport.reset_on_close();
             connection.transport.broken = true;
         }
-        if connection.closing != Closing::No {
+        if connection.closing != Closing::No || connection.is_shaking_hands() {
             return Expired::NotYet;
         }
         let waiting = connection.is_waiting_for_application();
         let expired = connection.protocol.handle_timeout(now, &self.settings.limits, waiting);
+        if expired != Expired::NotYet && connection.is_before_agreement() {
+            // It could not be told anything.
+            connection.transport.broken = true;
+            return Expired::NotYet;
+        }
         if expired == Expired::Close {
             // A request that crosses our end on its way meets no reset: its client sees that
             // nothing was answered, and may send it again (RFC 9112, 9.3.1).

@@ -3,7 +3,7 @@
 //! The head stays open until the first body message or a flush, because only then is it known
 //! whether the length can be told. Header lines are lower case and in the application's order.
 
-use crate::error::ApplicationError;
+use crate::error::{ApplicationError, Reject};
 use crate::event::{Transmit, Tunnel};
 use crate::http1::syntax;
 
@@ -103,12 +103,12 @@ pub fn close_head(framing: BodyWriter, length_declared: bool, closes: bool, out:
 }
 
 /// Writes the whole answer to a refused request, as Uvicorn words it. HEAD gets no body.
-pub fn refusal(status: u16, defaults: &[u8], head_request: bool, out: &mut Vec<u8>) {
-    let body = match status {
+pub fn refusal(reject: Reject, defaults: &[u8], head_request: bool, out: &mut Vec<u8>) {
+    let body = reject.text.unwrap_or(match reject.status {
         400 => "Invalid HTTP request received.",
-        _ => reason_phrase(status),
-    };
-    status_line(status, out);
+        status => reason_phrase(status),
+    });
+    status_line(reject.status, out);
     out.extend_from_slice(defaults);
     out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
     out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());

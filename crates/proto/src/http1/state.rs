@@ -414,10 +414,10 @@ impl Connection {
 
     /// Answers a refused request, unless a response is under way, and ends the connection. Says
     /// whether closing it would look like a complete response, so that it must be reset.
-    pub fn reject(&mut self, status: u16, defaults: &[u8], out: &mut impl Transmit) -> bool {
+    pub fn reject(&mut self, reject: Reject, defaults: &[u8], out: &mut impl Transmit) -> bool {
         self.withdraw_head(out);
         if self.writing == Writing::Idle {
-            response::refusal(status, defaults, self.head_request, out.buffer());
+            response::refusal(reject, defaults, self.head_request, out.buffer());
         }
         self.abort(out)
     }

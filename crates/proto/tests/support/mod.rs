@@ -271,7 +271,11 @@ impl Driver {
     }
 
     pub fn reject(&mut self, status: u16) -> bool {
-        let must_reset = self.connection.reject(status, DEFAULTS, &mut self.record.output);
+        let must_reset = self.connection.reject(
+            Reject::with_status(status, "a test"),
+            DEFAULTS,
+            &mut self.record.output,
+        );
         self.must_reset |= must_reset;
         must_reset
     }

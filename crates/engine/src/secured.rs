@@ -1,0 +1,334 @@
+//! The TLS side of a connection: its session, and the bytes on their way through it.
+//!
+//! Encrypting and decrypting may run Python code, so the worker takes the session away, lets go of
+//! its tables, calls, and puts the session back (`worker/secured.rs`). What is known of the
+//! connection meanwhile is here. Plaintext to be sent goes from the connection's outbox to `load`,
+//! from there through the session, and to `wire` when the kernel does not take it at once.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::time::Instant;
+
+use pronghorn_proto::tls::PLAINTEXT_BYTES_MAX;
+
+use crate::ffi::object::Object;
+use crate::ffi::text;
+use crate::file::Truncated;
+use crate::outbox::Outbox;
+use crate::settings::FILE_BYTES_PER_TURN;
+use crate::tls::{Session, Tls};
+use crate::transport::Transport;
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The client has not said anything.
+    Silent,
+    Handshake,
+    Open,
+    /// The session cannot be used any more.
+    Failed,
+}
+
+/// Whether the peer has ended its side (`close_notify`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerEnd {
+    No,
+    /// It has, behind what was read last.
+    Untold,
+    Told,
+}
+
+/// Whether the peer is told that nothing more comes, before the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    Owed,
+    Said,
+    /// The end is not a clean one.
+    Withheld,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// It has not been made.
+    Nowhere,
+    Here(Session),
+    /// The worker uses it, and so many bytes of plaintext are with it.
+    Away(usize),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Secured {
+    pub tls: Rc<Tls>,
+    pub stage: Stage,
+    session: Place,
+    /// What Python code knows the session as.
+    ssl_object: Option<Object>,
+    /// By then, the handshake must be over.
+    handshake_deadline: Instant,
+    peer_end: PeerEnd,
+    farewell: Farewell,
+    load: Outbox,
+    wire: Outbox,
+}
+
+impl Secured {
+    pub fn new(tls: Rc<Tls>, now: Instant) -> Self {
+        let handshake_deadline = now + tls.handshake_timeout;
+        Self {
+            tls,
+            stage: Stage::Silent,
+            session: Place::Nowhere,
+            ssl_object: None,
+            handshake_deadline,
+            peer_end: PeerEnd::No,
+            farewell: Farewell::Owed,
+            load: Outbox::default(),
+            wire: Outbox::default(),
+        }
+    }
+
+    /// What describes the session, and what to give it.
+    pub fn described(&self) -> Option<(Rc<Tls>, Object)> {
+        self.ssl_object.clone().map(|ssl_object| (self.tls.clone(), ssl_object))
+    }
+
+    /// By when the client must have come to an agreement with us, as long as it has not.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.is_before_agreement().then_some(self.handshake_deadline)
+    }
+
+    pub fn is_before_agreement(&self) -> bool {
+        matches!(self.stage, Stage::Silent | Stage::Handshake)
+    }
+
+    /// The worker uses the session.
+    pub fn is_away(&self) -> bool {
+        matches!(self.session, Place::Away(_))
+    }
+
+    /// Plaintext can be encrypted.
+    fn can_seal(&self) -> bool {
+        self.stage == Stage::Open && matches!(self.session, Place::Here(_))
+    }
+
+    /// What waits can go on its way.
+    pub fn can_send(&self) -> bool {
+        !self.wire.is_empty() || self.can_seal()
+    }
+
+    /// Nothing is on its way, so that what is sent next can be sealed at once.
+    pub fn is_clear(&self) -> bool {
+        self.can_seal() && self.load.is_empty() && self.wire.is_empty()
+    }
+
+    /// Takes the session away.
+    pub fn take(&mut self) -> Option<Session> {
+        match std::mem::replace(&mut self.session, Place::Away(0)) {
+            Place::Here(session) => Some(session),
+            before => {
+                self.session = before;
+                None
+            }
+        }
+    }
+
+    /// The same together with what is to be sealed: what had been taken before and was left, else
+    /// `plaintext`. So many bytes more are sealed with it.
+    pub fn take_for_sealing(
+        &mut self,
+        plaintext: &mut Outbox,
+        more: usize,
+    ) -> Option<(Session, Outbox)> {
+        if !self.can_seal() {
+            return None;
+        }
+        let session = self.take()?;
+        let source = if self.load.is_empty() { plaintext } else { &mut self.load };
+        let load = std::mem::take(source);
+        self.session = Place::Away(load.unsent() + more);
+        Some((session, load))
+    }
+
+    /// What has been written while the session was away.
+    pub fn take_more(&mut self, plaintext: &mut Outbox) -> Outbox {
+        self.session = Place::Away(plaintext.unsent());
+        std::mem::take(plaintext)
+    }
+
+    /// The session is being made.
+    pub fn begin(&mut self) {
+        self.stage = Stage::Handshake;
+        self.session = Place::Away(0);
+    }
+
+    /// Puts the session back, with what was not sealed. Gives back memory that nobody needs.
+    pub fn put_back(&mut self, session: Session, mut rest: Outbox) -> Option<Vec<u8>> {
+        if self.ssl_object.is_none() {
+            self.ssl_object = Some(session.ssl_object().clone());
+        }
+        self.session = Place::Here(session);
+        let spare = rest.take_spare();
+        if !rest.is_empty() {
+            self.load = rest;
+        }
+        spare
+    }
+
+    /// Bytes to be sent that have left the connection's outbox.
+    pub fn unsent(&self) -> usize {
+        let away = if let Place::Away(bytes) = self.session { bytes } else { 0 };
+        self.load.unsent() + self.wire.unsent() + away
+    }
+
+    /// Gives the kernel what has been sealed. Tells how much that was, and whether there is
+    /// something that can be sealed next, `plaintext` included.
+    pub fn flush(
+        &mut self,
+        transport: &mut Transport,
+        plaintext: &Outbox,
+    ) -> Result<(usize, bool), Truncated> {
+        let mut sent = 0;
+        if !self.wire.is_empty() {
+            sent = self.wire.flush(transport)?;
+            // It is rarely needed.
+            drop(self.wire.take_spare());
+        }
+        let has_load = !self.load.is_empty() || !plaintext.is_empty();
+        let must_seal = has_load && !transport.is_stuck() && self.wire.is_empty();
+        Ok((sent, must_seal && self.can_seal()))
+    }
+
+    /// Sends records, and keeps what the kernel does not take. Tells how much it took.
+    pub fn send(&mut self, records: &[Object], transport: &mut Transport) -> usize {
+        let parts = || records.iter().filter_map(text::as_bytes);
+        let mut sent = 0;
+        if self.wire.is_empty() {
+            let mut slices: smallvec::SmallVec<[IoSlice<'_>; 4]> =
+                parts().map(IoSlice::new).collect();
+            sent = transport.send_all(&mut slices, false);
+        }
+        let mut skipped = sent;
+        for part in parts() {
+            let skip = skipped.min(part.len());
+            skipped -= skip;
+            self.wire.push(&part[skip..]);
+        }
+        sent
+    }
+
+    /// All that was sealed has gone to the kernel.
+    pub fn is_wire_clear(&self) -> bool {
+        self.wire.is_empty()
+    }
+
+    /// The peer has said that it sends no more.
+    pub fn note_peer_end(&mut self) {
+        self.peer_end = PeerEnd::Untold;
+    }
+
+    /// Whether that is still to be told.
+    pub fn has_untold_end(&self) -> bool {
+        self.peer_end == PeerEnd::Untold
+    }
+
+    /// Says once that the peer has ended its side.
+    pub fn take_untold_end(&mut self) -> bool {
+        let is_untold = self.has_untold_end();
+        if is_untold {
+            self.peer_end = PeerEnd::Told;
+        }
+        is_untold
+    }
+
+    pub fn has_peer_ended(&self) -> bool {
+        self.peer_end != PeerEnd::No
+    }
+
+    /// The end of this connection must not look like a clean one.
+    pub fn withhold_farewell(&mut self) {
+        self.farewell = Farewell::Withheld;
+    }
+
+    pub fn owes_farewell(&self) -> bool {
+        self.farewell == Farewell::Owed && self.can_seal()
+    }
+
+    /// Takes the session away to say farewell.
+    pub fn take_for_farewell(&mut self) -> Option<Session> {
+        self.farewell = Farewell::Said;
+        self.take()
+    }
+}
+
+/// Plaintext about to be sealed: what waited, files included, then a payload that is not copied if
+/// it can be avoided, then what belongs behind that.
+#[derive(Debug)]
+pub struct Load<'p> {
+    waiting: Outbox,
+    payload: &'p [u8],
+    tail: Vec<u8>,
+    /// So much of files may be read yet.
+    budget: u64,
+}
+
+impl<'p> Load<'p> {
+    pub fn new(waiting: Outbox) -> Self {
+        Self { waiting, payload: &[], tail: Vec::new(), budget: FILE_BYTES_PER_TURN }
+    }
+
+    /// `payload` belongs behind so many bytes of `waiting`, which holds no files.
+    pub fn with_payload(mut waiting: Outbox, payload: &'p [u8], at: usize) -> Self {
+        if payload.is_empty() {
+            return Self::new(waiting);
+        }
+        let tail = waiting.split_off(at);
+        Self { payload, tail, ..Self::new(waiting) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.payload.is_empty() && self.tail.is_empty()
+    }
+
+    /// What is to be sealed next, nothing when the rest must wait for others. Whole records, as far
+    /// as possible: the payload tops up what waits, its last bytes wait for those behind it.
+    pub fn next(&mut self) -> Result<&[u8], Truncated> {
+        while self.waiting.has_files()
+            && self.waiting.waiting().len() < PLAINTEXT_BYTES_MAX
+            && self.budget > 0
+        {
+            self.budget -= self.waiting.read_file(self.budget)?;
+        }
+        let begun = self.waiting.waiting().len() % PLAINTEXT_BYTES_MAX;
+        if begun > 0 || self.payload.len() < PLAINTEXT_BYTES_MAX {
+            self.copy_payload(PLAINTEXT_BYTES_MAX - begun);
+        }
+        Ok(if self.waiting.is_empty() { self.payload } else { self.waiting.waiting() })
+    }
+
+    /// So many bytes of `next` have been sealed.
+    pub fn advance(&mut self, count: usize) {
+        if self.waiting.is_empty() {
+            self.payload = &self.payload[count..];
+        } else {
+            self.waiting.advance(count);
+        }
+    }
+
+    /// What is left, all in one.
+    pub fn into_outbox(mut self) -> Outbox {
+        self.copy_payload(self.payload.len());
+        self.waiting
+    }
+
+    fn copy_payload(&mut self, count: usize) {
+        let (copied, rest) = self.payload.split_at(count.min(self.payload.len()));
+        self.payload = rest;
+        self.waiting.push(copied);
+        if self.payload.is_empty() && !self.tail.is_empty() {
+            self.waiting.push(&self.tail);
+            self.tail = Vec::new();
+        }
+    }
+}

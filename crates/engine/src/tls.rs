@@ -1,0 +1,308 @@
+//! TLS, driven through Python's `ssl`: a session takes what the socket brings and gives what the
+//! client said, and the other way round, through a pair of memory buffers (`SSLContext.wrap_bio`).
+//!
+//! Every call here may run Python code (SNI callbacks, signal handlers, finalisers), so a session
+//! is used outside of the worker's tables only; `connection::secured` keeps it meanwhile.
+//! The calls go to the C functions of `_ssl` themselves, which take 0.2 to 0.3 µs each. Two things
+//! are avoided because they cost more than that: asking for data that is not there (an exception,
+//! 1.3 µs; `Records` knows when there is some) and objects around the data (`Window`).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pronghorn_proto::tls::{PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, Records};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::ffi::call::{attribute, call};
+use crate::ffi::containers::{as_size, integer, is_true, triple_items};
+use crate::ffi::error::Raised;
+use crate::ffi::names::names;
+use crate::ffi::native::attached;
+use crate::ffi::object::Object;
+use crate::ffi::text;
+use crate::ffi::window::Window;
+
+/// A read must leave so much in front of what it receives: plaintext is written there, and it may
+/// be more than what has come by as much as a record that had begun before.
+pub const HEADROOM_BYTES: usize = RECORD_BYTES_MAX;
+
+/// What all sessions of one listener share.
+#[derive(Debug)]
+pub struct Tls {
+    /// `() -> (SSLObject, incoming, outgoing)`.
+    open: Object,
+    /// `(SSLObject) -> dict`, the ASGI extension.
+    describe: Object,
+    /// How long a client may take for its handshake.
+    pub handshake_timeout: Duration,
+    functions: Functions,
+    window: Window,
+}
+
+/// Functions of `_ssl`'s types, called with the instance in front.
+#[derive(Debug)]
+struct Functions {
+    do_handshake: Object,
+    read: Object,
+    write: Object,
+    shutdown: Object,
+    selected_alpn_protocol: Object,
+    bio_read: Object,
+    bio_write: Object,
+    want_read: Object,
+    zero: Object,
+}
+
+impl Tls {
+    /// `hooks` has `open`, `describe` and `handshake_timeout_s`.
+    pub fn new(hooks: &Bound<'_, PyAny>) -> PyResult<Rc<Self>> {
+        let py = hooks.py();
+        let module = py.import("_ssl")?;
+        let socket = module.getattr("_SSLSocket")?;
+        let bio = module.getattr("MemoryBIO")?;
+        let of = |owner: &Bound<'_, PyAny>, name: &str| {
+            owner.getattr(name).map(|value| Object::from_bound(&value))
+        };
+        let raised = |raised: Raised| raised.into_error(py);
+        let handshake_timeout_s = hooks.getattr("handshake_timeout_s")?.extract::<f64>()?;
+        let handshake_timeout = Duration::try_from_secs_f64(handshake_timeout_s)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Rc::new(Self {
+            open: of(hooks, "open")?,
+            describe: of(hooks, "describe")?,
+            handshake_timeout,
+            functions: Functions {
+                do_handshake: of(&socket, "do_handshake")?,
+                read: of(&socket, "read")?,
+                write: of(&socket, "write")?,
+                shutdown: of(&socket, "shutdown")?,
+                selected_alpn_protocol: of(&socket, "selected_alpn_protocol")?,
+                bio_read: of(&bio, "read")?,
+                bio_write: of(&bio, "write")?,
+                want_read: of(module.as_any(), "SSLWantReadError")?,
+                zero: integer(0).map_err(raised)?,
+            },
+            window: Window::new().map_err(raised)?,
+        }))
+    }
+
+    /// What the ASGI scope says of the session that `ssl_object` stands for.
+    pub fn describe(&self, ssl_object: &Object) -> Result<Object, Raised> {
+        call(&self.describe, &[ssl_object])
+    }
+}
+
+/// The session of one connection.
+#[derive(Debug)]
+pub struct Session {
+    tls: Rc<Tls>,
+    /// What Python code knows the session as; SNI callbacks are given it.
+    ssl_object: Object,
+    socket: Object,
+    incoming: Object,
+    outgoing: Object,
+    records: Records,
+    is_established: bool,
+}
+
+/// What came of bytes that were received.
+#[derive(Debug)]
+pub struct Progress {
+    /// So many bytes of plaintext are at the start of the buffer.
+    pub plaintext: usize,
+    /// Bytes for the peer.
+    pub output: Option<Object>,
+    pub event: Event,
+}
+
+/// What else has happened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    None,
+    /// The handshake is over.
+    Established(Alpn),
+    /// The peer sends no more (`close_notify`).
+    Ended,
+    /// The session is of no use any more.
+    Failed(String),
+}
+
+/// What the two sides have agreed to speak (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/1.1, or nothing was said.
+    Http1,
+    Http2,
+}
+
+enum Read {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+impl Session {
+    pub fn open(tls: &Rc<Tls>) -> Result<Self, Raised> {
+        let opened = call(&tls.open, &[])?;
+        let Some([ssl_object, incoming, outgoing]) = triple_items(&opened) else {
+            return Err(Raised::type_error("a session, its input and its output are needed"));
+        };
+        Ok(Self {
+            socket: attribute(&ssl_object, &names().ssl_socket)?,
+            tls: tls.clone(),
+            ssl_object,
+            incoming,
+            outgoing,
+            records: Records::default(),
+            is_established: false,
+        })
+    }
+
+    pub fn ssl_object(&self) -> &Object {
+        &self.ssl_object
+    }
+
+    /// Takes what was received: `count` bytes of `buffer` behind `HEADROOM_BYTES`. Everything that
+    /// is whole then is decrypted to the start of the buffer.
+    pub fn receive(&mut self, buffer: &mut [u8], count: usize) -> Progress {
+        let mut progress = Progress { plaintext: 0, output: None, event: Event::None };
+        let end = HEADROOM_BYTES + count;
+        let mut position = HEADROOM_BYTES;
+        let result = loop {
+            // In pieces, since the session's own buffer stays as large as it once was.
+            let next = end.min(position + RECORD_BYTES_MAX);
+            if let Err(raised) = self.piece(buffer, position..next, &mut progress) {
+                break Err(raised);
+            }
+            position = next;
+            if position == end || progress.event == Event::Ended {
+                break Ok(());
+            }
+        };
+        if let Err(raised) = result {
+            progress.event = Event::Failed(reason(raised));
+        }
+        // The answer to a handshake, an alert, a key update.
+        match self.output() {
+            Ok(output) => progress.output = output,
+            Err(raised) => progress.event = Event::Failed(reason(raised)),
+        }
+        progress
+    }
+
+    fn piece(
+        &mut self,
+        buffer: &mut [u8],
+        range: std::ops::Range<usize>,
+        progress: &mut Progress,
+    ) -> Result<(), Raised> {
+        let piece = &buffer[range.clone()];
+        let mut whole = self.records.follow(piece);
+        let functions = &self.tls.functions;
+        self.tls
+            .window
+            .show(piece, |window| call(&functions.bio_write, &[&self.incoming, window]))?;
+        if whole > 0 && !self.is_established {
+            if !self.shake_hands()? {
+                return Ok(());
+            }
+            progress.event = Event::Established(self.alpn()?);
+            // Some of these records were the handshake's.
+            whole = if self.has_input()? { whole } else { 0 };
+        }
+        while whole > 0 {
+            // Never more than has come: see `HEADROOM_BYTES`.
+            match self.read(&mut buffer[progress.plaintext..range.end])? {
+                Read::Bytes(count) => progress.plaintext += count,
+                Read::Nothing => break,
+                Read::End => {
+                    progress.event = Event::Ended;
+                    break;
+                }
+            }
+            whole -= 1;
+        }
+        Ok(())
+    }
+
+    /// Goes on with the handshake. Says whether it is over.
+    fn shake_hands(&mut self) -> Result<bool, Raised> {
+        let functions = &self.tls.functions;
+        match call(&functions.do_handshake, &[&self.socket]) {
+            Ok(_) => {
+                self.is_established = true;
+                Ok(true)
+            }
+            Err(raised) if raised.is(&functions.want_read) => {
+                raised.forget::<()>();
+                Ok(false)
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    fn alpn(&self) -> Result<Alpn, Raised> {
+        let name = call(&self.tls.functions.selected_alpn_protocol, &[&self.socket])?;
+        Ok(if text::as_str(&name) == Some("h2") { Alpn::Http2 } else { Alpn::Http1 })
+    }
+
+    fn has_input(&self) -> Result<bool, Raised> {
+        is_true(&attribute(&self.incoming, &names().pending)?)
+    }
+
+    fn read(&self, space: &mut [u8]) -> Result<Read, Raised> {
+        let functions = &self.tls.functions;
+        let result = self.tls.window.show_mut(space, |window| {
+            call(&functions.read, &[&self.socket, &functions.zero, window])
+        });
+        match result {
+            Ok(count) => Ok(match as_size(&count)? {
+                0 => Read::End,
+                count => Read::Bytes(count),
+            }),
+            Err(raised) if raised.is(&functions.want_read) => {
+                raised.forget::<()>();
+                Ok(Read::Nothing)
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    /// Encrypts as much of `plaintext` as makes one record, and says how much that is; the record
+    /// waits for `output`.
+    pub fn seal(&mut self, plaintext: &[u8]) -> Result<usize, Raised> {
+        let piece = &plaintext[..plaintext.len().min(PLAINTEXT_BYTES_MAX)];
+        let functions = &self.tls.functions;
+        let count = self
+            .tls
+            .window
+            .show(piece, |window| call(&functions.write, &[&self.socket, window]))?;
+        as_size(&count)
+    }
+
+    /// What waits to be sent, as `bytes`.
+    pub fn output(&mut self) -> Result<Option<Object>, Raised> {
+        let output = call(&self.tls.functions.bio_read, &[&self.outgoing])?;
+        Ok(Some(output).filter(|output| text::as_bytes(output).is_some_and(|b| !b.is_empty())))
+    }
+
+    /// Says that nothing more comes (`close_notify`), and returns that to be sent.
+    pub fn end(&mut self) -> Result<Option<Object>, Raised> {
+        let functions = &self.tls.functions;
+        if let Err(raised) = call(&functions.shutdown, &[&self.socket]) {
+            // It would wait for the peer's.
+            if !raised.is(&functions.want_read) {
+                return Err(raised);
+            }
+            raised.forget::<()>();
+        }
+        self.output()
+    }
+}
+
+/// Takes the exception off the thread, and says what it says.
+fn reason(raised: Raised) -> String {
+    let exception = raised.take(attached());
+    text::of(&exception).unwrap_or_else(|raised| raised.forget().unwrap_or_default())
+}
