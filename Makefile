@@ -10,7 +10,8 @@ RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
-.PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz clean
+.PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz fuzz-fastapi \
+	fastapi-suites clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -57,6 +58,16 @@ SECONDS ?= 600
 fuzz:
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	cd crates/proto && cargo +nightly fuzz run http1 -- -max_total_time=$(SECONDS)
+
+## fuzz-fastapi: the accelerator against FastAPI itself, 100,000 requests (about ten minutes)
+REQUESTS ?= 100000
+fuzz-fastapi: $(VENV)/.built
+	cd tests && ../$(BIN)/python -m accelerator.fuzz --requests $(REQUESTS)
+
+## fastapi-suites: the test suites of FastAPI and Starlette with and without the accelerator
+RELEASES ?= 3
+fastapi-suites: $(VENV)/.built
+	$(BIN)/python tests/accelerator/suites.py --releases $(RELEASES)
 
 clean:
 	rm -rf $(VENV) target python/pronghorn/*.so

@@ -15,11 +15,18 @@ from operator import attrgetter
 from types import CodeType, ModuleType
 from typing import Any
 
+from fastapi.routing import _EffectiveRouteContext
+from starlette.routing import Route
+
 from pronghorn.fastapi.standins import function_of, functions, resolve
 
 STEPS = ("solve_dependencies", "run_endpoint_function", "serialize_response")
 """Names of `fastapi.routing` that a compiled route calls instead of standing in for them when they
 have been replaced. Everything else that is replaced switches its features off."""
+
+ROUTE_ATTRIBUTES = frozenset({"methods", "param_convertors", "path_format", "path_regex"})
+"""What the tables of routes are made from. It is not looked at for every request: the classes of
+routes tell when it is set."""
 
 
 class Changes:
@@ -54,6 +61,8 @@ class Changes:
             for name in names:
                 self._originals[module, name] = getattr(module, name)
             _observe(module, self)
+        for owner in ROUTES:
+            _observe_routes(owner, self)
         self.features, self.replaced_steps = features, frozenset()
         self.epoch += 1
 
@@ -61,6 +70,9 @@ class Changes:
         """Forget everything; modules get their own class back."""
         for module in self._globals:
             _stop_observing(module)
+        for owner in ROUTES:
+            if "__setattr__" in vars(owner):
+                del owner.__setattr__
         self._globals, self._originals, self._classes = {}, {}, []
         self.epoch += 1
 
@@ -78,6 +90,10 @@ class Changes:
         """An attribute of an observed module has been set or deleted."""
         if name in self._globals.get(module, ()):
             self._noticed = True
+
+    def notice_route(self) -> None:
+        """Something that tables are made from has been set on a route."""
+        self.epoch += 1
 
     def _update(self) -> None:
         self._noticed = False
@@ -162,6 +178,20 @@ def _observe(module: ModuleType, changes: Changes) -> None:
     Observed.__name__, Observed.__qualname__ = own.__name__, own.__qualname__
     Observed.__module__ = own.__module__
     module.__class__ = Observed
+
+
+ROUTES: tuple[Any, ...] = (Route, _EffectiveRouteContext)
+
+
+def _observe_routes(owner: Any, changes: Changes) -> None:
+    def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
+        # What is empty, or was not there, is set while the route is made.
+        is_changed = name in ROUTE_ATTRIBUTES and bool(vars(self).get(name))
+        object.__setattr__(self, name, value)
+        if is_changed:
+            changes.notice_route()
+
+    owner.__setattr__ = __setattr__
 
 
 def _stop_observing(module: ModuleType) -> None:

@@ -210,8 +210,9 @@ class _Writer:
             line(f'scope["route"] = {name(place.route, "route")}')
         if self.shape.has_telemetry:
             line(f"route_selected(scope=scope, path={about}.path_format)")
-        if place.context is not None:
-            line(f'fastapi_scope["effective_route_context"] = {about}')
+        if place.effective is not None:
+            effective = name(place.effective, "effective")
+            line(f'fastapi_scope["effective_route_context"] = {effective}')
 
     def _application(self) -> str:
         return self.source.name(self.place.about.app, "application")
@@ -291,6 +292,9 @@ class _Operation:
         )
         """Dependencies are solved in place, else by FastAPI's function."""
         self.needs_request = not self.solves or self.solver.needs_request or is_handler
+        if "json_response" not in self.shape.features:
+            # Something may watch how responses are made, and FastAPI makes one for every request.
+            self.solver.needs_stub = True
         self.has_stub = not self.solves or self.solver.needs_stub
         self.has_background = not self.solves or self.solver.needs_background
         self.is_direct = self._can_be_direct()

@@ -32,7 +32,9 @@ class Place:
     route: BaseRoute
     """What the router holds, or the Starlette route that stands for it where it is included."""
     context: Any = None
-    """FastAPI's record of an included route."""
+    """FastAPI's record of an included path operation."""
+    effective: Any = None
+    """FastAPI's record of an included route of any kind, which it leaves in the scope."""
     included: _IncludedRouter | None = None
     """The innermost inclusion."""
     after_included: bool = False
@@ -141,7 +143,7 @@ class Table:
                 continue
             original = candidate.original_route
             route = candidate.starlette_route or original
-            place = Place(route, included=included, after_included=True)
+            place = Place(route, included=included, after_included=True, effective=candidate)
             if isinstance(original, APIRoute):
                 place.context = candidate
             elif getattr(context, "max_body_size", None) is not None:
