@@ -59,7 +59,8 @@ def failing_factory() -> Any:
 
 
 def loaded(app: Any, **options: Any) -> Config:
-    config = Config(app, **options)
+    # What loading installs for FastAPI would stay in this process, for all other tests.
+    config = Config(app, **{"accelerate": "off", **options})
     config.load()
     return config
 

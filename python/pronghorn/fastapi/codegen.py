@@ -292,9 +292,8 @@ class _Operation:
         )
         """Dependencies are solved in place, else by FastAPI's function."""
         self.needs_request = not self.solves or self.solver.needs_request or is_handler
-        if "json_response" not in self.shape.features:
-            # Something may watch how responses are made, and FastAPI makes one for every request.
-            self.solver.needs_stub = True
+        # Something may watch how responses are made, and FastAPI makes one for every request.
+        self.solver.needs_stub |= "json_response" not in self.shape.features
         self.has_stub = not self.solves or self.solver.needs_stub
         self.has_background = not self.solves or self.solver.needs_background
         self.is_direct = self._can_be_direct()
