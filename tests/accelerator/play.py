@@ -275,14 +275,18 @@ def describe_error(error: BaseException | None, depth: int = 6) -> list[str]:
         }
         name = f"{type(current).__module__}.{type(current).__qualname__}"
         lines.append(f"{label}: {name}: {text_of(current)} {clean(describe(details))}")
-        lines.append(f"  suppressed: {current.__suppress_context__}")
-        queue += [
-            (f"{label}.cause", current.__cause__),
-            (f"{label}.context", current.__context__),
-        ]
+        # What streams between tasks raise for themselves is nobody's business.
+        context = current.__context__ if not is_internal(current.__context__) else None
+        if context is not None:
+            lines.append(f"  suppressed: {current.__suppress_context__}")
+        queue += [(f"{label}.cause", current.__cause__), (f"{label}.context", context)]
         if isinstance(current, BaseExceptionGroup):
             queue += [(f"{label}[{i}]", one) for i, one in enumerate(current.exceptions)]
     return lines
+
+
+def is_internal(error: BaseException | None) -> bool:
+    return isinstance(error, anyio.EndOfStream | anyio.WouldBlock | anyio.get_cancelled_exc_class())
 
 
 def text_of(error: BaseException) -> str:

@@ -183,6 +183,7 @@ class _Channel:
 
     async def put(self, message: Any) -> None:
         """Hand a message over; wait until there is somebody to take it."""
+        await asyncio.sleep(0)
         if self._has_ended:
             raise anyio.ClosedResourceError
         if self._is_left:
@@ -204,6 +205,7 @@ class _Channel:
 
     async def get(self) -> Any:
         """The next message; raises EndOfStream when there will be none."""
+        await asyncio.sleep(0)
         if self._is_left:
             raise anyio.ClosedResourceError
         while self._senders:
