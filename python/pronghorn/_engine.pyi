@@ -9,6 +9,7 @@ from typing_extensions import Buffer
 
 from pronghorn.access_log import AccessLog
 from pronghorn.config import Config
+from pronghorn.static_files import ServedFiles
 from pronghorn.tls import TLS
 from pronghorn.types import ASGI3Application, HTTPScope
 
@@ -30,7 +31,8 @@ class Engine:
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
     message, exception)` what an application raised. `access_log`, when given, is told of each
     response as it starts. `trust_proxy(scope)`, when given, may rewrite `client` and `scheme`
-    of a scope whose head carries `X-Forwarded-For` or `X-Forwarded-Proto`.
+    of a scope whose head carries `X-Forwarded-For` or `X-Forwarded-Proto`. Requests below a route
+    of `static_files` are answered without the application.
     """
 
     def __new__(
@@ -48,6 +50,7 @@ class Engine:
         log_exception: Callable[[str, BaseException], None],
         access_log: AccessLog | None,
         trust_proxy: Callable[[HTTPScope], None] | None,
+        static_files: ServedFiles | None,
     ) -> Engine: ...
     def fileno(self) -> int:
         """The descriptor that is readable while any socket of the engine needs attention."""

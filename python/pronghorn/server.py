@@ -36,6 +36,7 @@ from pronghorn.logging import style
 from pronghorn.memory import resident_mib
 from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 from pronghorn.readiness import Readiness
+from pronghorn.static_files import ServedFiles
 from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
 from pronghorn.types import ASGI3Application
 
@@ -390,6 +391,7 @@ class Server:
             log_exception=_log_exception,
             access_log=self._open_access_log(),
             trust_proxy=self._trust_proxy(),
+            static_files=ServedFiles(config.static) if config.static else None,
         )
 
     def _is_redirecting(self, bound: socket) -> bool:

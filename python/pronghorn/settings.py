@@ -25,6 +25,7 @@ from pronghorn.protocol_names import (
     WebSocketName,
     implementation_name,
 )
+from pronghorn.static_files import static_complaint
 from pronghorn.types import Application
 
 if TYPE_CHECKING:
@@ -465,6 +466,15 @@ class Settings:
         group=PROTOCOLS,
         minimum=0,
         maximum=4096,
+    )
+    static: list[str] | str | None = option(
+        None,
+        "Serve the files below a directory under a route, without the application: "
+        "/static=./static. Can be given several times.",
+        group=APPLICATION,
+        kind="texts",
+        metavar="ROUTE=DIR",
+        check=static_complaint,
     )
 
     limit_max_memory: int | None = option(

@@ -27,6 +27,7 @@ use crate::ffi::owner::{Owner, ThreadBound};
 use crate::ffi::shared::shared_words;
 use crate::load::SharedLoad;
 use crate::settings::Settings;
+use crate::static_files::StaticFiles;
 use crate::tls::Tls;
 use crate::worker::{Callbacks, EventLoop, Worker};
 
@@ -123,12 +124,19 @@ impl WebSocketOptions {
     }
 }
 
+/// Directories by their routes, and content types by endings of names.
+#[derive(FromPyObject)]
+struct StaticOptions {
+    routes: Vec<(Vec<u8>, Vec<u8>)>,
+    content_types: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 #[pymethods]
 impl Engine {
     #[new]
     #[pyo3(signature = (
         app, event_loop, *, state, root_path, default_headers, date_header, limits,
-        websocket, log, log_exception, access_log, trust_proxy
+        websocket, log, log_exception, access_log, trust_proxy, static_files
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -144,6 +152,7 @@ impl Engine {
         log_exception: &Bound<'_, PyAny>,
         access_log: Option<&Bound<'_, PyAny>>,
         trust_proxy: Option<&Bound<'_, PyAny>>,
+        static_files: Option<StaticOptions>,
     ) -> PyResult<Self> {
         let py = app.py();
         let settings = limits.settings()?;
@@ -173,7 +182,10 @@ impl Engine {
         };
         let defaults = DefaultHeaders::new(header_lines(default_headers)?, date_header);
         let trust_proxy = trust_proxy.map(Object::from_bound);
-        let worker = Worker::new(settings, application, trust_proxy, functions, defaults)?;
+        let static_files =
+            static_files.map(|files| StaticFiles::new(files.routes, files.content_types));
+        let worker =
+            Worker::new(settings, application, trust_proxy, static_files, functions, defaults)?;
         let this = Rc::downgrade(&worker);
         worker.set_callbacks(Callbacks {
             attend: callback(py, this.clone(), Worker::attend)?,

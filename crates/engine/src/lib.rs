@@ -12,6 +12,8 @@ mod settings;
 mod poll;
 /// Parts of files.
 mod file;
+/// Static files.
+mod static_files;
 /// One connected socket.
 mod transport;
 /// TLS sessions.

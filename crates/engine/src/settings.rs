@@ -48,6 +48,21 @@ pub const FILE_READ_BYTES: u64 = 256 * 1024;
 /// What is read of a file at once where the kernel cannot send it by itself.
 pub const FILE_COPY_BYTES: usize = 16 * 1024;
 
+/// Static files up to this size are kept in memory.
+pub const STATIC_CONTENT_BYTES_MAX: usize = 64 * 1024;
+
+/// What the cache of static files holds of them in all...
+pub const STATIC_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// ...of how many paths...
+pub const STATIC_CACHE_ENTRIES_MAX: usize = 1024;
+
+/// ...and how many open larger files.
+pub const STATIC_CACHE_DESCRIPTORS_MAX: usize = 128;
+
+/// After this time it is looked whether a static file has changed.
+pub const STATIC_REVALIDATION: Duration = Duration::from_secs(1);
+
 /// Pipelined bytes kept for later while a response is under way.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 

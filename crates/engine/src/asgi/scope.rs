@@ -196,6 +196,11 @@ impl ScopeMaker {
         Ok(pair)
     }
 
+    /// What the application's paths begin with.
+    pub fn root_path(&self) -> &[u8] {
+        &self.root_path
+    }
+
     pub fn empty_bytes(&self) -> &Object {
         &self.empty_bytes
     }

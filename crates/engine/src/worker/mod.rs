@@ -17,6 +17,8 @@ mod websocket;
 mod response;
 /// Between the bytes of the socket and those of the protocol, where TLS is spoken.
 mod secured;
+/// Answers without the application.
+mod static_files;
 /// What happens when nothing does.
 mod timeout;
 
@@ -38,6 +40,7 @@ use crate::ffi::object::Object;
 use crate::listener::Listener;
 use crate::load::SharedLoad;
 use crate::settings::{GATHERED_MAX, GATHERING_TIME, Settings};
+use crate::static_files::StaticFiles;
 use crate::stream::ConnectionId;
 use crate::tls::Tls;
 use crate::worker::tables::{LISTENER_KEY, Tables};
@@ -66,6 +69,7 @@ pub struct Worker {
     settings: Settings,
     application: Rc<Application>,
     trust_proxy: Option<Object>,
+    static_files: Option<StaticFiles>,
     event_loop: EventLoop,
     /// `attend` and `on_timer` as Python callables; `None` once closed.
     callbacks: RefCell<Option<Callbacks>>,
@@ -83,6 +87,7 @@ impl Worker {
         settings: Settings,
         application: Rc<Application>,
         trust_proxy: Option<Object>,
+        static_files: Option<StaticFiles>,
         event_loop: EventLoop,
         defaults: DefaultHeaders,
     ) -> io::Result<Rc<Self>> {
@@ -92,6 +97,7 @@ impl Worker {
             settings,
             application,
             trust_proxy,
+            static_files,
             event_loop,
             callbacks: RefCell::new(None),
             this: this.clone(),

@@ -281,6 +281,9 @@ impl Worker {
         head: &RequestHead,
         source: &[u8],
     ) -> Result<Option<Carried>, Raised> {
+        if self.serve_static(id, head, source)? {
+            return Ok(None);
+        }
         let origin = self.origin(id.connection)?;
         let scope = self.application.scopes.make(head, source, &origin)?;
         if head.forwarded
@@ -322,7 +325,7 @@ impl Worker {
     }
 
     /// What the scopes of a connection's requests say of it, made once.
-    fn origin(&self, id: ConnectionId) -> Result<Origin, Raised> {
+    pub(super) fn origin(&self, id: ConnectionId) -> Result<Origin, Raised> {
         let (local, peer, session) = {
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id).ok_or_else(closed)?;
