@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz fuzz-fastapi \
-	fastapi-suites clean
+	fastapi-suites autobahn clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -68,6 +68,10 @@ fuzz-fastapi: $(VENV)/.built
 RELEASES ?= 3
 fastapi-suites: $(VENV)/.built
 	$(BIN)/python tests/accelerator/suites.py --releases $(RELEASES)
+
+## autobahn: the cases of the Autobahn test suite for WebSocket, all but those about speed
+autobahn: $(VENV)/.built
+	$(BIN)/python tests/autobahn/run.py
 
 clean:
 	rm -rf $(VENV) target python/pronghorn/*.so
