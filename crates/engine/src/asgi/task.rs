@@ -12,6 +12,7 @@ use crate::ffi::capture::Capture;
 use crate::ffi::containers::{is_true, new_dict, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
+use crate::ffi::native::attached;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
@@ -111,8 +112,14 @@ impl TaskMaker {
 /// Resolves a future on which a task waits, which goes on in the loop's next turn.
 pub fn wake(future: &Object) -> Result<(), Raised> {
     let names = names();
+    let resolved = call_method(future, &names.set_result, &[&Object::none()]);
+    if resolved.is_ok() {
+        return Ok(());
+    }
+    // It may have been cancelled, and its task not have heard of it yet.
+    let exception = Raised.take(attached());
     if is_true(&call_method(future, &names.done, &[])?)? {
         return Ok(());
     }
-    call_method(future, &names.set_result, &[&Object::none()]).map(drop)
+    Err(Raised::restore(attached(), exception))
 }

@@ -204,7 +204,10 @@ impl Worker {
                         return;
                     }
                 },
-                Ok(Some(_)) => has_news = true,
+                Ok(Some(Inbound::Body(data))) => {
+                    has_news |= !self.tunnel_received(stream, data, now);
+                }
+                Ok(Some(Inbound::End)) => has_news = true,
                 Ok(None) => {
                     match unstarted.take() {
                         Some(carried) => self.start(&carried),
@@ -259,6 +262,8 @@ impl Worker {
         let Protocol::Http1(http1) = &mut connection.protocol;
         let event = http1.state.receive(now, &self.settings.limits, input, head)?;
         match (&event, &http1.carried) {
+            // It is given them outside of the tables.
+            (Some(Inbound::Body(_)), Some(Carried::WebSocket(_))) => {}
             // Making `bytes` runs no Python code: they are not tracked by the collector.
             (Some(Inbound::Body(data)), Some(carried)) if carried.push_body(data).is_err() => {
                 Raised.report(None);

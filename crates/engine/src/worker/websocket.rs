@@ -1,6 +1,7 @@
 //! From a head that asks for a WebSocket to its exchange.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use pronghorn_proto::head::RequestHead;
 use pronghorn_proto::http1::reason_phrase;
@@ -54,6 +55,22 @@ impl Worker {
         let carried = Carried::WebSocket(exchange);
         self.carry(id, carried.clone());
         Ok(Some(carried))
+    }
+
+    /// Bytes have come; says whether through a tunnel, to a WebSocket.
+    pub(super) fn tunnel_received(&self, id: StreamId, data: &[u8], now: Instant) -> bool {
+        let socket = match self.tables.borrow_mut().connection(id.connection) {
+            Some(connection) => match connection.protocol.carried(id.number) {
+                Some(Carried::WebSocket(socket)) => socket.clone(),
+                _ => return false,
+            },
+            None => return false,
+        };
+        if let Err(raised) = socket.receive_bytes(data, now) {
+            raised.report(None);
+            self.abort(id);
+        }
+        true
     }
 
     /// What comes behind the head is the other protocol's, and no request even if it is refused.

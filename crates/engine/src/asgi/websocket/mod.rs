@@ -111,7 +111,7 @@ impl Kind for WebSocket {
                     drop(end);
                     return message::disconnect(code, reason.as_deref()).map(Some);
                 }
-                Received::Wait if exchange.understand(true) || exchange.answer_close() => {}
+                Received::Wait if exchange.understand_unread(true) || exchange.answer_close() => {}
                 Received::Wait if asked => return Ok(None),
                 Received::Wait => {
                     asked = true;
@@ -218,17 +218,44 @@ impl Exchange<WebSocket> {
         self.kind.has_left.set(true);
     }
 
+    /// Bytes have come outside of the worker's tables: understands them where they are.
+    pub fn receive_bytes(&self, data: &[u8], now: Instant) -> Result<(), Raised> {
+        if self.kind.unread.borrow().len() > 0 {
+            self.push_body(data)?;
+            self.bytes_came();
+            return Ok(());
+        }
+        let mut input = Input::new(data);
+        let someone_waits = self.has_receivers();
+        self.understand(&mut input, now, someone_waits);
+        if !input.rest().is_empty() {
+            self.push_body(input.rest())?;
+        }
+        if someone_waits && !self.kind.queue.borrow().is_empty() {
+            self.step_receivers();
+            self.bytes_came();
+        } else {
+            self.settle_end();
+        }
+        Ok(())
+    }
+
     /// Understands what has come, and tells the application. One that waits for a message gets each
     /// before what comes behind it is looked at, so that answers leave in the order of questions.
     pub fn bytes_came(&self) {
         loop {
             let someone_waits = self.has_receivers();
-            self.understand(someone_waits);
+            self.understand_unread(someone_waits);
             if !someone_waits || self.kind.queue.borrow().is_empty() {
                 break;
             }
             self.step_receivers();
         }
+        self.settle_end();
+    }
+
+    /// Ends the stream if the client has, unless the application is to answer messages first.
+    fn settle_end(&self) {
         if self.kind.has_left.get() {
             return self.leave();
         }
@@ -301,22 +328,37 @@ impl Exchange<WebSocket> {
         self.application.websockets.as_ref()
     }
 
-    /// Understands what has come, as far as the application keeps up or `up_to_message`. Says
-    /// whether there was anything.
-    fn understand(&self, up_to_message: bool) -> bool {
-        let Some(common) = self.websockets() else { return false };
+    /// Understands what could not be understood when it came. Says whether there was anything.
+    fn understand_unread(&self, up_to_message: bool) -> bool {
         let mut unread = self.kind.unread.take();
+        if unread.len() == 0 {
+            return false;
+        }
         let mut input = Input::new(&unread.bytes[unread.understood..]);
+        self.understand(&mut input, Instant::now(), up_to_message);
+        let consumed = input.consumed();
+        unread.understood += consumed;
+        if unread.len() > 0 {
+            *self.kind.unread.borrow_mut() = unread;
+        } else if let Some(common) = self.websockets() {
+            common.keep_buffer(unread.bytes);
+        }
+        consumed > 0
+    }
+
+    /// Understands `input` as far as the application keeps up, or `up_to_message`.
+    fn understand(&self, input: &mut Input<'_>, now: Instant, up_to_message: bool) {
+        let Some(common) = self.websockets() else { return };
+        let start = input.consumed();
         let mut result = Ok(());
         while result.is_ok() && !self.kind.is_full(common) && !input.rest().is_empty() {
             if up_to_message && !self.kind.queue.borrow().is_empty() {
                 break;
             }
-            let now = Instant::now();
             let before = input.consumed();
             let understood = self.write(|socket, common, out| {
                 let mut shared = common.shared.borrow_mut();
-                let event = socket.receive(now, &common.limits, &mut input, &mut shared, out);
+                let event = socket.receive(now, &common.limits, input, &mut shared, out);
                 event.map(|event| self.note(&event))
             });
             match understood {
@@ -329,17 +371,9 @@ impl Exchange<WebSocket> {
             raised.report(None);
             self.abort_stream();
         }
-        let consumed = input.consumed();
-        if consumed > 0 {
-            self.streams.body_taken(self.stream(), consumed);
+        if input.consumed() > start {
+            self.streams.body_taken(self.stream(), input.consumed() - start);
         }
-        unread.understood += consumed;
-        if unread.len() == 0 {
-            common.keep_buffer(unread.bytes);
-        } else {
-            *self.kind.unread.borrow_mut() = unread;
-        }
-        consumed > 0
     }
 
     /// Takes an event. Making `str` and `bytes` runs no Python code: the collector does not track

@@ -1,9 +1,9 @@
-//! Where frames are written to: gathered in a buffer, then given to the stream in one piece. Large
+//! Where frames are written to: gathered in a buffer, then given to the stream in one piece. Longer
 //! payloads go from the application's object to the stream without a copy.
 
 use pronghorn_proto::event::{Outbound, Transmit};
 
-use crate::settings::DIRECT_WRITE_BYTES_MIN;
+use crate::settings::GATHERED_FRAME_BYTES_MAX;
 use crate::stream::{Flow, StreamId, Streams};
 
 /// What a stream that is a tunnel takes bytes through.
@@ -53,7 +53,7 @@ impl Transmit for Tunnel<'_> {
     }
 
     fn payload(&mut self, data: &[u8]) {
-        if data.len() < DIRECT_WRITE_BYTES_MIN {
+        if data.len() <= GATHERED_FRAME_BYTES_MAX {
             self.buffer.extend_from_slice(data);
         } else {
             self.submit_buffer();
