@@ -18,6 +18,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
+from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import function_of, functions, resolve
 
 STEPS = ("solve_dependencies", "run_endpoint_function", "serialize_response")
@@ -29,6 +30,16 @@ ROUTE_ATTRIBUTES = frozenset({"methods", "param_convertors", "path_format", "pat
 routes tell when it is set."""
 
 
+FREE = frozenset(
+    (
+        "fastapi.applications:FastAPI.__call__",
+        "starlette.applications:Starlette.__call__",
+        "starlette.middleware.base:BaseHTTPMiddleware.__call__",
+    )
+)
+"""Methods that may be wrapped: a request that gets to ours has passed the wrapper."""
+
+
 class Changes:
     """What has been replaced since `watch` was called."""
 
@@ -37,6 +48,8 @@ class Changes:
         self.features: frozenset[str] = frozenset()
         """The features in which nothing has been replaced."""
         self.replaced_steps: frozenset[str] = frozenset()
+        self.passes_sentry = False
+        """Methods are wrapped by Sentry, whose wrappers are passed by where they may be."""
         self._all: frozenset[str] = frozenset()
         self._globals: dict[ModuleType, dict[str, set[str]]] = {}
         self._originals: dict[tuple[ModuleType, str], Any] = {}
@@ -52,7 +65,7 @@ class Changes:
             if feature not in features:
                 continue
             namespace, last, found = resolve(name)
-            if isinstance(namespace, type):
+            if isinstance(namespace, type) and name not in FREE:
                 attributes.setdefault(namespace, []).append((last, feature))
             for module, used in _uses(function_of(found)):
                 self._globals.setdefault(module, {}).setdefault(used, set()).add(feature)
@@ -110,6 +123,7 @@ class Changes:
                     off |= features
         for each in self._classes:
             off |= each.replaced()
+        self.passes_sentry = any(each.is_passed_by for each in self._classes)
         self.features = self._all - off
         self.replaced_steps = frozenset(steps)
 
@@ -117,20 +131,31 @@ class Changes:
 class _Class:
     """The attributes of one class that are compared for every request."""
 
-    __slots__ = ("_features", "_first", "getter", "owner", "seen")
+    __slots__ = ("_features", "_first", "getter", "is_passed_by", "owner", "seen")
 
     def __init__(self, owner: type, attributes: list[tuple[str, str]]) -> None:
         self.owner = owner
         # The second name, there for every class, makes the result a tuple.
         self.getter = attrgetter(*(name for name, _ in attributes), "__class__")
         self.seen = self._first = self.getter(owner)
+        self.is_passed_by = False
+        """Something has been wrapped in a way that compiled code may pass by."""
         self._features = [feature for _, feature in attributes]
 
     def replaced(self) -> set[str]:
         """The features of the attributes that are not the first ones; they count as seen now."""
         self.seen = self.getter(self.owner)
         triples = zip(self._features, self.seen, self._first, strict=False)
-        return {feature for feature, now, first in triples if now is not first}
+        self.is_passed_by = False
+        features = set()
+        for feature, now, first in triples:
+            if now == first:  # A class method is another object each time.
+                continue
+            if is_passable(now, first):
+                self.is_passed_by = True
+            else:
+                features.add(feature)
+        return features
 
 
 def _uses(function: Any) -> Iterator[tuple[ModuleType, str]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -51,12 +52,20 @@ from pronghorn.fastapi.threads import call_and_validate, run_sync
 Program = Callable[..., Any]
 
 
+class Start(Enum):
+    """Where a program begins."""
+
+    APPLICATION = "application"
+    EXCEPTIONS = "exceptions"
+    ROUTER = "router"
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a program stands in for."""
 
-    is_outer: bool
-    """From the application in, else from `ExceptionMiddleware` in."""
+    start: Start
+    """Where it begins: with the application, with `ExceptionMiddleware`, or with the router."""
     has_telemetry: bool
     """FastAPI's telemetry is on."""
     features: frozenset[str]
@@ -152,7 +161,7 @@ class _Writer:
         line, block, name = self.line, self.block, self.source.name
         with block("async def program(scope, receive, send, path_params):"):
             line("track = Track(send)")
-            if not self.shape.is_outer:
+            if self.shape.start is not Start.APPLICATION:
                 self._write_inside()
                 return
             line(f'scope["app"] = {name(self.layers.app, "app")}')
@@ -178,18 +187,26 @@ class _Writer:
     def _write_inside(self) -> None:
         """`ExceptionMiddleware`, and the stack of files to close."""
         line, block = self.line, self.block
+        if self.shape.start is Start.ROUTER:
+            line('handlers = scope.get("starlette.exception_handlers", ({}, {}))')
+            line('file_stack = scope["fastapi_middleware_astack"]')
+            self._write_router()
+            return
         middleware = self.source.name(self.layers.exception, "exception_middleware")
         line(f"handlers = ({middleware}._exception_handlers, {middleware}._status_handlers)")
         line('scope["starlette.exception_handlers"] = handlers')
         with block("try:"), self._stack("file_stack", "fastapi_middleware_astack"):
-            self._write_scope()
-            if self.facts is None:
-                line(f"await {self._application()}(scope, receive, track)")
-            else:
-                self._write_route()
+            self._write_router()
         with block("except Exception as exc:"):
             line("conn = Request(scope, receive, track)")
             line("await recover(exc, handlers, conn, scope, receive, track)")
+
+    def _write_router(self) -> None:
+        self._write_scope()
+        if self.facts is None:
+            self.line(f"await {self._application()}(scope, receive, track)")
+        else:
+            self._write_route()
 
     def _write_scope(self) -> None:
         """What routing leaves in the scope."""

@@ -12,22 +12,22 @@ import inspect
 import logging
 import os
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi.applications import FastAPI
+from fastapi.routing import APIRouter
 from opentelemetry import trace
 from opentelemetry._logs import _internal as logs_internal
 from opentelemetry.metrics import _internal as metrics_internal
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.applications import Starlette
 
 from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
+from pronghorn.fastapi.codegen import Start
+from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer, telemetry
 from pronghorn.fastapi.recovery import run_outer
-
-LAYERS_MAX = 64
-"""How deep in an application's layers its `ExceptionMiddleware` is looked for."""
+from pronghorn.fastapi.standins import ENTRANCES, resolve
 
 # `os.environ` decodes and encodes with every question.
 _environment: Any = getattr(os.environ, "_data", os.environ)
@@ -40,24 +40,23 @@ _PROVIDER_VARIABLES: tuple[Any, ...] = tuple(
     )
 )
 
+PLAN = "_pronghorn_plan"
+"""The attribute of an application's outermost layer that holds the plan: they end together."""
+
 logger = logging.getLogger("pronghorn.error")
 
 changes = Changes()
-_outer: dict[int, Plan] = {}
-"""By application."""
-_inner: dict[int, Plan] = {}
-"""By `ExceptionMiddleware`."""
 _originals: dict[tuple[type, str], Any] = {}
 
 
-def hook(features: frozenset[str]) -> None:
-    """Replace the methods and start to notice changes."""
+def hook(features: frozenset[str], strange: frozenset[str]) -> None:
+    """Replace methods, but for strange ones, and start to notice changes."""
     if _originals:
         return
-    _replace(FastAPI, "__call__", _call_application)
-    _replace(ExceptionMiddleware, "__call__", _call_exception_middleware)
-    if "base_http" in features:
-        _replace(BaseHTTPMiddleware, "__call__", _call_base_http)
+    for name, feature in ENTRANCES.items():
+        if feature in features and name not in strange:
+            owner, method, _ = resolve(name)
+            _replace(owner, method, _MAKERS[name])
     changes.watch(features)
 
 
@@ -68,8 +67,6 @@ def unhook() -> None:
         if vars(owner)[name] is ours:
             setattr(owner, name, original)
     _originals.clear()
-    _outer.clear()
-    _inner.clear()
 
 
 def is_hooked() -> bool:
@@ -78,10 +75,27 @@ def is_hooked() -> bool:
 
 
 def plan_of(app: Any) -> Plan | None:
-    """The plan for an application, made if need be."""
-    plan = _outer.get(id(app))
-    if plan is None or plan.stack is not app.middleware_stack or not plan.is_current():
-        plan = _plan_for_application(app)
+    """The plan for an application, made if need be; None if it is left to FastAPI."""
+    stack = getattr(app, "middleware_stack", None)
+    plan: Plan | None = getattr(stack, PLAN, None)
+    if plan is not None and plan.app is app and plan.is_current():
+        return plan
+    return _new_plan(app)
+
+
+def _new_plan(app: Any) -> Plan | None:
+    if not isinstance(app, FastAPI):
+        return None
+    changes.look()
+    try:
+        if app.middleware_stack is None:
+            app.middleware_stack = app.build_middleware_stack()
+        plan = make_plan(app, changes)
+    except Exception:
+        logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
+        return None
+    if plan is not None:
+        setattr(plan.stack, PLAN, plan)
     return plan
 
 
@@ -103,29 +117,31 @@ def _like(original: Any, ours: Any) -> Any:
     return ours
 
 
-def _call_application(original: Any) -> Any:
+def _call_fastapi(original: Any) -> Any:
+    """The application: whether it has telemetry is found out in a quicker way."""
+
     def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
-        if (
-            scope["type"] == "http"
-            and "fastapi.telemetry" not in scope
-            and BODY_LIMIT_KEY not in scope
-            and type(scope.get("query_string")) is bytes
-            and "headers" in scope
-        ):
-            plan = _outer.get(id(self))
-            if plan is None or plan.stack is not self.middleware_stack or not plan.is_current():
-                plan = _plan_for_application(self)
-            if (
-                plan is not None
-                and plan.server_error is not None
-                and not plan.server_error.debug
-                and not _has_telemetry(self)
-            ):
+        if scope["type"] == "http" and "fastapi.telemetry" not in scope:
+            if not _has_telemetry(self):
                 if self.root_path:
                     scope["root_path"] = self.root_path
-                if not plan.is_whole:
+                return Starlette.__call__(self, scope, receive, send)
+            telemetry.was_on = True
+        return original(self, scope, receive, send)
+
+    return __call__
+
+
+def _call_starlette(original: Any) -> Any:
+    """The application's layers, all of them or those outside of the user's middleware."""
+
+    def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
+        if _is_readable(scope) and BODY_LIMIT_KEY not in scope and isinstance(self, FastAPI):
+            plan = plan_of(self)
+            if plan is not None and plan.server_error is not None:
+                if not plan.is_whole and not changes.passes_sentry:
                     return run_outer(self, plan.server_error, plan.first, scope, receive, send)
-                found = plan.program(scope, True, False)
+                found = plan.program(scope, Start.APPLICATION)
                 if found is not None:
                     program, path_params = found
                     return program(scope, receive, send, path_params)
@@ -135,26 +151,49 @@ def _call_application(original: Any) -> Any:
 
 
 def _call_exception_middleware(original: Any) -> Any:
+    """What is inside of the user's middleware."""
+
     def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
-        if (
-            scope["type"] == "http"
-            and type(scope.get("query_string")) is bytes
-            and "headers" in scope
-            and "fastapi.telemetry" not in scope
-        ):
-            plan = _inner.get(id(self))
-            if plan is None or plan.exception is not self or not plan.is_current():
-                plan = _plan_for_middleware(self, scope.get("app"))
-            if plan is not None and scope.get("app") is plan.app:
-                found = plan.program(scope, False, False)
+        if _is_readable(scope):
+            plan = plan_of(scope.get("app"))
+            if plan is not None and plan.exception is self:
+                found = plan.program(scope, Start.EXCEPTIONS)
                 if found is not None:
                     program, path_params = found
                     return program(scope, receive, send, path_params)
-        if observer.tell is not None and scope["type"] == "http":
-            observer.tell("original")
         return original(self, scope, receive, send)
 
     return __call__
+
+
+def _call_router(original: Any) -> Any:
+    """The router alone, where something has wrapped the layers around it."""
+
+    def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
+        if _is_readable(scope) and isinstance(self, APIRouter):
+            plan = plan_of(scope.get("app"))
+            if (
+                plan is not None
+                and plan.router is self
+                and "router" not in scope
+                and type(scope.get("fastapi_middleware_astack")) is AsyncExitStack
+            ):
+                found = plan.program(scope, Start.ROUTER)
+                if found is not None:
+                    program, path_params = found
+                    return program(scope, receive, send, path_params)
+            if observer.tell is not None:
+                observer.tell("original")
+        return original(self, scope, receive, send)
+
+    return __call__
+
+
+def _is_readable(scope: Any) -> bool:
+    """Whether a scope is one of HTTP that has what programs rely on."""
+    return (
+        scope["type"] == "http" and type(scope.get("query_string")) is bytes and "headers" in scope
+    )
 
 
 def _call_base_http(original: Any) -> Any:
@@ -173,43 +212,6 @@ def _call_base_http(original: Any) -> Any:
     return __call__
 
 
-def _plan_for_application(app: Any) -> Plan | None:
-    """A new plan for an application that has none, or whose plan does not hold any more."""
-    _outer.pop(id(app), None)
-    if app.middleware_stack is None:
-        try:
-            app.middleware_stack = app.build_middleware_stack()
-        except Exception:  # FastAPI meets it again.
-            return None
-    layer = app.middleware_stack
-    for _ in range(LAYERS_MAX):
-        if type(layer) is ExceptionMiddleware:
-            plan = _plan_for_middleware(layer, app)
-            if plan is not None:
-                _remember(_outer, app, plan)
-            return plan
-        layer = getattr(layer, "app", None)
-    return None
-
-
-def _plan_for_middleware(middleware: Any, app: Any) -> Plan | None:
-    _inner.pop(id(middleware), None)
-    changes.look()
-    try:
-        plan = make_plan(app, middleware, changes)
-    except Exception:
-        logger.exception("The accelerator cannot read an application, and leaves it to FastAPI.")
-        return None
-    if plan is not None:
-        _remember(_inner, middleware, plan)
-    return plan
-
-
-def _remember(plans: dict[int, Plan], owner: Any, plan: Plan) -> None:
-    """Keep a plan as long as what it belongs to."""
-    plans[id(owner)] = plan
-
-
 def _has_telemetry(app: Any) -> bool:
     """What `NativeTelemetry.enabled` says, without looking at the environment in its slow way."""
     if (
@@ -226,3 +228,12 @@ def _has_telemetry(app: Any) -> bool:
         ):
             return False
     return bool(app._native_telemetry.enabled())
+
+
+_MAKERS: dict[str, Callable[[Any], Any]] = {
+    "fastapi.applications:FastAPI.__call__": _call_fastapi,
+    "starlette.applications:Starlette.__call__": _call_starlette,
+    "starlette.middleware.exceptions:ExceptionMiddleware.__call__": _call_exception_middleware,
+    "starlette.routing:Router.__call__": _call_router,
+    "starlette.middleware.base:BaseHTTPMiddleware.__call__": _call_base_http,
+}

@@ -63,10 +63,10 @@ def _install() -> None:
     features = set(STAND_INS) - set(unknown)
     for _ in STAND_INS:
         features = {each for each in features if set(NEEDS.get(each, ())) <= features}
-    if "inner" in features:
+    if "routing" in features:
         from pronghorn.fastapi.hooks import hook
 
-        hook(frozenset(features))
+        hook(frozenset(features), frozenset(name for names in unknown.values() for name in names))
     state.is_installed, state.features, state.unknown = True, frozenset(features), unknown
 
 

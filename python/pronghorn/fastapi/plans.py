@@ -24,8 +24,9 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 from pronghorn.fastapi.analysis import Facts, read_route, tree
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.codegen import Layers, Program, Shape, make_program
+from pronghorn.fastapi.codegen import Layers, Program, Shape, Start, make_program
 from pronghorn.fastapi.matching import Place, Table
+from pronghorn.fastapi.sentry import may_pass, names_transaction
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -35,6 +36,8 @@ except ImportError:  # FastAPI before 0.164
     AppBodyLimitMiddleware = None  # type: ignore[assignment,misc]
 
 BODY_LIMIT_KEY = "starlette.max_body_size"
+LAYERS_MAX = 64
+"""How deep in an application's layers its `ExceptionMiddleware` is looked for."""
 SWITCH = "__pronghorn_accelerate__"
 """An attribute of an application or an endpoint; False leaves it to FastAPI."""
 
@@ -46,6 +49,18 @@ class Observer:
 
 
 observer = Observer()
+
+
+class Telemetry:
+    """Whether FastAPI's telemetry has been on at any time.
+
+    Then a request may be part of another one's trace although its own application has none.
+    """
+
+    was_on = False
+
+
+telemetry = Telemetry()
 
 
 class Entry:
@@ -111,31 +126,38 @@ def _current(about: Any, facts: Facts | None) -> Callable[[], bool]:
 class Plan:
     """An application as it is at the moment."""
 
-    def __init__(self, app: FastAPI, exception: ExceptionMiddleware, changes: Changes) -> None:
+    def __init__(self, app: FastAPI, changes: Changes) -> None:
         self.app = app
-        self.stack = app.middleware_stack
         self.changes = changes
         self.epoch = changes.epoch
-        self.exception = exception
-        self.exit_stack: Any = exception.app
+        self.stack: Any = app.middleware_stack
         self.router: Any = app.router
-        self.server_error: ServerErrorMiddleware | None = None
+        self.exception: Any = None
+        """The application's `ExceptionMiddleware`, if all from there in is FastAPI's."""
+        self.server_error: Any = None
         """The outermost layer, if it and the next ones are FastAPI's."""
         self.first: Any = None
         """The layer inside of those: the user's outermost middleware, or `exception`."""
-        self.table = Table(app.router)
-        self._middleware_stack = app.router.middleware_stack
-        self._chain: list[tuple[Any, Any]] = [
-            (exception, exception.app),
-            (self.exit_stack, self.router),
-        ]
+        self.table = Table(self.router)
+        self._middleware_stack = self.router.middleware_stack
+        self._chain: list[tuple[Any, Any]] = []
+        if "inner" in changes.features:
+            self._include_inner()
+        if "outer" in changes.features:
+            self._include_outer()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is nothing of the user's between the layers."""
+        return self.first is self.exception
 
     def is_current(self) -> bool:
         """Whether the application is still built and routed as it was."""
-        router = self.router
+        app, router = self.app, self.router
         if (
             self.changes.look() != self.epoch
-            or self.app.router is not router
+            or app.middleware_stack is not self.stack
+            or app.router is not router
             or router.middleware_stack is not self._middleware_stack
         ):
             return False
@@ -144,27 +166,7 @@ class Plan:
                 return False
         return self.table.is_current()
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether there is nothing of the user's between the layers."""
-        return self.first is self.exception
-
-    def include_outer(self, stack: Any) -> None:
-        """Take in the layers outside of the user's middleware."""
-        layer, chain = stack, []
-        for kind in (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware):
-            if kind is None:
-                continue
-            if type(layer) is not kind:
-                return
-            chain.append((layer, layer.app))
-            layer = layer.app
-        self.server_error, self.first = stack, layer
-        self._chain = chain + self._chain
-
-    def program(
-        self, scope: Any, is_outer: bool, has_telemetry: bool
-    ) -> tuple[Program, dict[str, Any] | None] | None:
+    def program(self, scope: Any, start: Start) -> tuple[Program, dict[str, Any] | None] | None:
         """What runs a request, with its path parameters; None leaves it to FastAPI."""
         path = scope["path"] if not scope.get("root_path") else get_route_path(scope)
         place, path_params = self.table.find(scope["method"], path)
@@ -176,10 +178,17 @@ class Plan:
         if entry.tier == "original":
             return None
         facts = entry.facts
+        if (
+            self.changes.passes_sentry
+            and start is not Start.ROUTER
+            and not (facts is not None and names_transaction(facts.wrappers) and may_pass(scope))
+        ):
+            return None
         is_compiled = facts is not None and not (
             facts.provider and facts.provider.dependency_overrides
         )
-        key = (is_outer, has_telemetry, is_compiled)
+        has_telemetry = "fastapi.telemetry" in scope or telemetry.was_on
+        key = (start, has_telemetry, is_compiled)
         program = entry.programs.get(key)
         if program is None:
             program = self._make(key, place, entry)
@@ -188,40 +197,62 @@ class Plan:
             observer.tell("compiled" if is_compiled else "routed")
         return program, path_params
 
-    def _make(self, key: tuple[bool, bool, bool], place: Place, entry: Entry) -> Program:
-        is_outer, has_telemetry, is_compiled = key
-        shape = Shape(is_outer, has_telemetry, self.changes.features, self.changes.replaced_steps)
+    def _include_inner(self) -> None:
+        """Take in `ExceptionMiddleware` and what is inside of it."""
+        layer = self.stack
+        for _ in range(LAYERS_MAX):
+            if layer is None or type(layer) is ExceptionMiddleware:
+                break
+            layer = getattr(layer, "app", None)
+        exit_stack = getattr(layer, "app", None)
+        if (
+            layer is not None
+            and type(exit_stack) is AsyncExitStackMiddleware
+            and exit_stack.context_name == "fastapi_middleware_astack"
+            and exit_stack.app is self.router
+        ):
+            self.exception = layer
+            self._chain = [(layer, exit_stack), (exit_stack, self.router)]
+
+    def _include_outer(self) -> None:
+        """Take in the layers outside of the user's middleware."""
+        layer, chain = self.stack, []
+        for kind in (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware):
+            if kind is None:
+                continue
+            if type(layer) is not kind:
+                return
+            chain.append((layer, layer.app))
+            layer = layer.app
+        self.server_error, self.first = self.stack, layer
+        self._chain = chain + self._chain
+
+    def _make(self, key: tuple[Start, bool, bool], place: Place, entry: Entry) -> Program:
+        start, has_telemetry, is_compiled = key
+        shape = Shape(start, has_telemetry, self.changes.features, self.changes.replaced_steps)
         layers = Layers(self.app, self.server_error, self.exception, self.router)
         program = make_program(shape, layers, place, entry.facts if is_compiled else None)
         entry.programs[key] = program
         return program
 
 
-def _is_wanted(thing: Any) -> bool:
-    return getattr(thing, SWITCH, True) is not False
-
-
-def make_plan(app: Any, exception: Any, changes: Changes) -> Plan | None:
-    """A plan for an application, or None if it is not built as FastAPI builds it."""
-    exit_stack = getattr(exception, "app", None)
+def make_plan(app: Any, changes: Changes) -> Plan | None:
+    """A plan for an application, or None if it is to be left to FastAPI."""
     if (
         not isinstance(app, FastAPI)
         or not _is_wanted(app)
-        or type(exception) is not ExceptionMiddleware
-        or type(exit_stack) is not AsyncExitStackMiddleware
-        or exit_stack.context_name != "fastapi_middleware_astack"
-        or exit_stack.app is not app.router
+        or app.debug
+        or getattr(app.middleware_stack, "debug", False)
         or not _has_own_stack(app.router)
-        or exception.debug
-        or not {"inner", "routing"} <= changes.features
+        or "routing" not in changes.features
     ):
         return None
-    plan = Plan(app, exception, changes)
-    if not plan.table.is_readable:
-        return None
-    if "outer" in changes.features:
-        plan.include_outer(app.middleware_stack)
-    return plan
+    plan = Plan(app, changes)
+    return plan if plan.table.is_readable else None
+
+
+def _is_wanted(thing: Any) -> bool:
+    return getattr(thing, SWITCH, True) is not False
 
 
 def _has_own_stack(router: Any) -> bool:

@@ -21,16 +21,11 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "starlette.applications:Starlette.__call__",
         "starlette.middleware.errors:ServerErrorMiddleware.__call__",
         "starlette.middleware.errors:ServerErrorMiddleware.error_response",
+        "starlette.middleware.exceptions:ExceptionMiddleware.__call__",
     ),
     # The layers between the user's middleware and the router.
     "inner": (
         "fastapi.middleware.asyncexitstack:AsyncExitStackMiddleware.__call__",
-        "starlette._exception_handler:_lookup_exception_handler",
-        "starlette._exception_handler:wrap_app_handling_exceptions",
-        "starlette._utils:is_async_callable",
-        "starlette.middleware.exceptions:ExceptionMiddleware.__call__",
-        "starlette.requests:HTTPConnection.__init__",
-        "starlette.requests:Request.__init__",
         "starlette.routing:Router.__call__",
     ),
     # Which route a request is for, and what the scope says about it.
@@ -49,7 +44,12 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "fastapi.routing:_get_fastapi_scope",
         "fastapi.routing:_restore_fastapi_scope_key",
         "fastapi.telemetry._api:_route_selected",
+        "starlette._exception_handler:_lookup_exception_handler",
+        "starlette._exception_handler:wrap_app_handling_exceptions",
         "starlette._utils:get_route_path",
+        "starlette._utils:is_async_callable",
+        "starlette.requests:HTTPConnection.__init__",
+        "starlette.requests:Request.__init__",
         "starlette.routing:Route.handle",
         "starlette.routing:Route.matches",
     ),
@@ -138,14 +138,32 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 }
 """Feature -> functions, as `module:qualified name`."""
 
+OPTIONAL = (
+    "sentry_sdk.integrations.fastapi:patch_get_request_handler",
+    "sentry_sdk.integrations.starlette:_enable_span_for_middleware",
+    "sentry_sdk.integrations.starlette:patch_exception_middleware",
+)
+"""Functions of other packages that are recognised where they are installed."""
+
 NEEDS: dict[str, tuple[str, ...]] = {
     "outer": ("inner",),
     "inner": ("routing",),
-    "handlers": ("inner",),
+    "handlers": ("routing",),
     "json_body": ("handlers",),
     "json_response": ("handlers",),
 }
 """What a feature is of no use without."""
+
+
+ENTRANCES = {
+    "fastapi.applications:FastAPI.__call__": "outer",
+    "starlette.applications:Starlette.__call__": "outer",
+    "starlette.middleware.exceptions:ExceptionMiddleware.__call__": "inner",
+    "starlette.routing:Router.__call__": "routing",
+    "starlette.middleware.base:BaseHTTPMiddleware.__call__": "base_http",
+}
+"""Methods in whose place requests come to the accelerator, and the feature that takes them there.
+Something that wraps such a method later wraps the accelerator's."""
 
 
 def functions() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,81 @@
+"""Sentry's wrappers around middleware, which a compiled route may pass by.
+
+`sentry_sdk` wraps the `__call__` of every class of middleware, FastAPI's own layers included.
+Unless spans for middleware are asked for, a wrapper does two things: it names the transaction after
+the layer, which the next layer and in the end the route's handler do again, and it adds the user
+whom an authentication middleware has found. Where the handler's wrapper runs and there is no user,
+all of them can be passed by, and nobody can tell. Their code is recognised by its fingerprint.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType
+from typing import Any
+
+from pronghorn.fastapi.fingerprints import fingerprint, known
+
+MIDDLEWARE = "sentry_sdk.integrations.starlette"
+HANDLER = "sentry_sdk.integrations.fastapi"
+WRAPPERS_MAX = 4
+
+_codes: dict[str, set[CodeType]] = {}
+
+
+def is_passable(wrapper: Any, wrapped: Any) -> bool:
+    """Whether `wrapper` is Sentry's around `wrapped`, or Sentry's around Sentry's around it."""
+    for _ in range(WRAPPERS_MAX):
+        if wrapper is wrapped:
+            return True
+        if getattr(wrapper, "__code__", None) not in _known_codes(MIDDLEWARE):
+            return False
+        names = wrapper.__code__.co_freevars
+        wrapper = wrapper.__closure__[names.index("old_call")].cell_contents
+    return False
+
+
+def names_transaction(wrappers: tuple[Any, ...]) -> bool:
+    """Whether Sentry's wrapper is among those of a handler."""
+    return any(each.__code__ in _known_codes(HANDLER) for each in wrappers)
+
+
+def may_pass(scope: Any) -> bool:
+    """Whether a request may pass by the wrappers of the layers."""
+    modules = sys.modules
+    client = modules["sentry_sdk"].get_client()
+    integration = client.get_integration(modules[MIDDLEWARE].StarletteIntegration)
+    return integration is None or (
+        not integration.middleware_spans
+        and client.get_integration(modules[HANDLER].FastApiIntegration) is not None
+        and not modules["sentry_sdk.tracing_utils"].has_span_streaming_enabled(client.options)
+        and "user" not in scope
+    )
+
+
+_FUNCTIONS = {
+    MIDDLEWARE: ("_enable_span_for_middleware", "patch_exception_middleware"),
+    HANDLER: ("patch_get_request_handler",),
+}
+_WRAPPERS = ("_create_span_call", "_sentry_exceptionmiddleware_call", "_sentry_app")
+
+
+def _known_codes(module_name: str) -> set[CodeType]:
+    module = sys.modules.get(module_name)
+    if module is None:
+        return set()
+    if module_name not in _codes:
+        found: set[CodeType] = set()
+        _codes[module_name] = found
+        for name in _FUNCTIONS[module_name]:
+            function: Any = getattr(module, name, None)
+            if fingerprint(function) in known().get(f"{module_name}:{name}", []):
+                _collect(function.__code__, found)
+    return _codes[module_name]
+
+
+def _collect(code: CodeType, found: set[CodeType]) -> None:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_name in _WRAPPERS:
+                found.add(constant)
+            _collect(constant, found)
