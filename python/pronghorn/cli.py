@@ -10,7 +10,8 @@ line on stderr and exit code 2, like click's own complaints.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 class GroupedCommand(click.Command):
     """Lists the options in `--help` under the groups of the table."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command; `routes` in front of the application is another one."""
+        given = sys.argv[1:] if args is None else list(args)
+        if given[:1] != ["routes"]:
+            return super().main(given, *rest, **extra)
+        from pronghorn.fastapi.command import routes
+
+        return routes.main(given[1:], "pronghorn routes", *rest[1:], **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""
