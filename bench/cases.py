@@ -16,6 +16,8 @@ MEGABYTES_100 = 1600 * 64 * 1024
 
 RAW_APP = "apps:app"
 FASTAPI_APP = "fastapi_app:app"
+FASTAPI_MIDDLEWARE_APP = "fastapi_app:with_middleware"
+FASTAPI_ROUTERS_APP = "fastapi_app:with_routers"
 
 # What Chrome sends with a navigation; the load generator adds Host, which makes fifteen.
 BROWSER_HEADERS = (
@@ -51,7 +53,7 @@ class Exchange:
     path: str
     answer: bytes
     answer_repeats: int = 1  # the body is `answer` this many times, so that 100 MB need no memory
-    body_bytes: int | None = None  # of the request, a POST then
+    body: bytes | None = None  # of the request, a POST then
     headers: tuple[tuple[str, str], ...] = ()
     pipelined: int = 1
 
@@ -62,7 +64,7 @@ class Wrk:
 
     connections: int
     script: str | None = None
-    script_argument: int | None = None
+    script_argument: str | None = None
 
 
 class Direction(enum.Enum):
@@ -110,6 +112,7 @@ class Case:
 
 HELLO = Exchange("/hello", b"Hello, world!")
 JSON = Exchange("/", b'{"message":"Hello, world!"}')
+ITEM = '{"name":"Hammer","price":12.5,"tags":["tools","steel"]}'
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -125,8 +128,8 @@ CASES: dict[str, Case] = {
         Case(
             "echo10k",
             "POST and echo 10 KB, 64 connections",
-            Exchange("/echo", b"x" * 10240, body_bytes=10240),
-            Wrk(64, script="body.lua", script_argument=10240),
+            Exchange("/echo", b"x" * 10240, body=b"x" * 10240),
+            Wrk(64, script="body.lua", script_argument="10240"),
         ),
         Case("c1000", "GET hello, 1,000 connections", HELLO, Wrk(1000)),
         Case(
@@ -139,7 +142,7 @@ CASES: dict[str, Case] = {
             "pipeline16",
             "GET hello, 16-deep pipelining, 64 connections",
             Exchange("/hello", b"Hello, world!", pipelined=16),
-            Wrk(64, script="pipeline.lua", script_argument=16),
+            Wrk(64, script="pipeline.lua", script_argument="16"),
         ),
         Case(
             "stream100",
@@ -156,7 +159,7 @@ CASES: dict[str, Case] = {
         Case(
             "up100m",
             "POST 100 MB, 4 connections",
-            Exchange("/up", str(MEGABYTES_100).encode(), body_bytes=MEGABYTES_100),
+            Exchange("/up", str(MEGABYTES_100).encode(), body=b"x" * MEGABYTES_100),
             Bulk(Direction.UP, connections=4, body_bytes=MEGABYTES_100),
         ),
         Case(
@@ -167,6 +170,55 @@ CASES: dict[str, Case] = {
             access_log=True,
         ),
         Case("fastapi", "FastAPI, GET a JSON object, 64 connections", JSON, Wrk(64), FASTAPI_APP),
+        Case(
+            "fastapi-typed",
+            "FastAPI, a path parameter and a query parameter, 64 connections",
+            Exchange("/items/7?q=hammer", b'{"number":7,"q":"hammer"}'),
+            Wrk(64),
+            FASTAPI_APP,
+        ),
+        Case(
+            "fastapi-post",
+            "FastAPI, POST of a pydantic model that comes back, 64 connections",
+            Exchange(
+                "/items",
+                ITEM.encode(),
+                body=ITEM.encode(),
+                headers=(("Content-Type", "application/json"),),
+            ),
+            Wrk(64, script="json.lua", script_argument=ITEM),
+            FASTAPI_APP,
+        ),
+        Case(
+            "fastapi-depends",
+            "FastAPI, two levels of Depends, one with yield, 64 connections",
+            Exchange("/depends", b'{"user":"resource of the user"}'),
+            Wrk(64),
+            FASTAPI_APP,
+        ),
+        Case(
+            "fastapi-def",
+            "FastAPI, an endpoint that is a plain def, 64 connections",
+            Exchange("/thread", b'{"message":"Hello, world!"}'),
+            Wrk(64),
+            FASTAPI_APP,
+        ),
+        Case(
+            "fastapi-middleware",
+            "FastAPI, CORS and an http middleware, 64 connections",
+            Exchange(
+                "/", b'{"message":"Hello, world!"}', headers=(("Origin", "http://example.com"),)
+            ),
+            Wrk(64),
+            FASTAPI_MIDDLEWARE_APP,
+        ),
+        Case(
+            "fastapi-routers",
+            "FastAPI, one of 100 routes in 10 included routers, 64 connections",
+            Exchange("/api/7/things/5/9", b'{"number":9}'),
+            Wrk(64),
+            FASTAPI_ROUTERS_APP,
+        ),
         Case("memory", "Memory of 5,000 idle keep-alive connections", HELLO, IdleMemory(5000)),
         Case("startup", "Start to first answer, raw application", HELLO, Startup()),
         Case(

@@ -61,9 +61,8 @@ def check(port: int, exchange: Exchange) -> None:
 def check_single(port: int, exchange: Exchange) -> None:
     connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_WAIT_S)
     with contextlib.closing(connection):
-        body = None if exchange.body_bytes is None else b"x" * exchange.body_bytes
-        method = "GET" if body is None else "POST"
-        connection.request(method, exchange.path, body, dict(exchange.headers))
+        method = "GET" if exchange.body is None else "POST"
+        connection.request(method, exchange.path, exchange.body, dict(exchange.headers))
         response = connection.getresponse()
         if response.status != 200:
             raise AnswerError(f"status {response.status} to {method} {exchange.path}")

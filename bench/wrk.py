@@ -48,7 +48,7 @@ def run(load: Wrk, exchange: Exchange, port: int, seconds: float, scripts: Path)
         command += ["--script", str(scripts / load.script)]
     command.append(f"http://{HOST}:{port}{exchange.path}")
     if load.script_argument is not None:
-        command += ["--", str(load.script_argument)]
+        command += ["--", load.script_argument]
     return parse(output_after(command, seconds))
 
 

@@ -46,6 +46,15 @@ PLAN = "_pronghorn_plan"
 logger = logging.getLogger("pronghorn.error")
 
 changes = Changes()
+
+
+class Ours:
+    """Methods of ours that are compared with."""
+
+    starlette: Any = None
+
+
+ours = Ours()
 _originals: dict[tuple[type, str], Any] = {}
 
 
@@ -57,14 +66,15 @@ def hook(features: frozenset[str], strange: frozenset[str]) -> None:
         if feature in features and name not in strange:
             owner, method, _ = resolve(name)
             _replace(owner, method, _MAKERS[name])
+    ours.starlette = vars(Starlette)["__call__"]
     changes.watch(features)
 
 
 def unhook() -> None:
     """Restore the methods that are still ours."""
     changes.unwatch()
-    for (owner, name), (original, ours) in _originals.items():
-        if vars(owner)[name] is ours:
+    for (owner, name), (original, replacement) in _originals.items():
+        if vars(owner)[name] is replacement:
             setattr(owner, name, original)
     _originals.clear()
 
@@ -101,53 +111,70 @@ def _new_plan(app: Any) -> Plan | None:
 
 def _replace(owner: type, name: str, make: Callable[[Any], Any]) -> None:
     original = vars(owner)[name]
-    ours = _like(original, make(original))
-    _originals[owner, name] = original, ours
-    setattr(owner, name, ours)
+    replacement = _like(original, make(original))
+    _originals[owner, name] = original, replacement
+    setattr(owner, name, replacement)
 
 
-def _like(original: Any, ours: Any) -> Any:
-    """`ours` with the name of the original, and recognised as a coroutine function like it."""
+def _like(original: Any, replacement: Any) -> Any:
+    """`replacement` under the name of the original, and recognised as a coroutine function too."""
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
-        setattr(ours, attribute, getattr(original, attribute))
-    ours.__wrapped__ = original
+        setattr(replacement, attribute, getattr(original, attribute))
+    replacement.__wrapped__ = original
     if hasattr(inspect, "markcoroutinefunction"):
-        return inspect.markcoroutinefunction(ours)
-    ours._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return ours
+        return inspect.markcoroutinefunction(replacement)
+    replacement._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return replacement
 
 
 def _call_fastapi(original: Any) -> Any:
     """The application: whether it has telemetry is found out in a quicker way."""
 
     def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
-        if scope["type"] == "http" and "fastapi.telemetry" not in scope:
-            if not _has_telemetry(self):
-                if self.root_path:
-                    scope["root_path"] = self.root_path
-                return Starlette.__call__(self, scope, receive, send)
-            telemetry.was_on = True
+        if _is_readable(scope) and "fastapi.telemetry" not in scope:
+            plan = plan_of(self)
+            if "outer" in changes.features:
+                if _has_telemetry(self):
+                    telemetry.was_on = True
+                else:
+                    if self.root_path:
+                        scope["root_path"] = self.root_path
+                    if vars(Starlette)["__call__"] is not ours.starlette:
+                        return Starlette.__call__(self, scope, receive, send)
+                    running = _run(self, plan, scope, receive, send)
+                    if running is not None:
+                        return running
         return original(self, scope, receive, send)
 
     return __call__
 
 
 def _call_starlette(original: Any) -> Any:
-    """The application's layers, all of them or those outside of the user's middleware."""
+    """The same without telemetry, or within it."""
 
     def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
-        if _is_readable(scope) and BODY_LIMIT_KEY not in scope and isinstance(self, FastAPI):
-            plan = plan_of(self)
-            if plan is not None and plan.server_error is not None:
-                if not plan.is_whole and not changes.passes_sentry:
-                    return run_outer(self, plan.server_error, plan.first, scope, receive, send)
-                found = plan.program(scope, Start.APPLICATION)
-                if found is not None:
-                    program, path_params = found
-                    return program(scope, receive, send, path_params)
+        if _is_readable(scope) and isinstance(self, FastAPI):
+            running = _run(self, plan_of(self), scope, receive, send)
+            if running is not None:
+                return running
         return original(self, scope, receive, send)
 
     return __call__
+
+
+def _run(app: Any, plan: Plan | None, scope: Any, receive: Any, send: Any) -> Any:
+    """What runs an application's layers, all or those outside of the user's; None if FastAPI is."""
+    if plan is None or plan.server_error is None or BODY_LIMIT_KEY in scope:
+        return None
+    if not plan.is_whole:
+        if changes.passes_sentry:
+            return None
+        return run_outer(app, plan.server_error, plan.first, scope, receive, send)
+    found = plan.program(scope, Start.APPLICATION)
+    if found is None:
+        return None
+    program, path_params = found
+    return program(scope, receive, send, path_params)
 
 
 def _call_exception_middleware(original: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
+from fastapi.telemetry._asgi import _exception as observe_exception
 from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -79,6 +80,7 @@ async def run_outer(
     try:
         await first(scope, receive, track)
     except Exception as exc:
+        observe_exception(scope=scope, exc=exc)
         await server_error(exc, middleware, scope, receive, track)
 
 
