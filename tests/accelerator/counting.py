@@ -17,8 +17,9 @@ _counts: Counter[str] = Counter()
 def watch() -> None:
     from pronghorn.fastapi import hooks, plans
 
+    entrance = "fastapi.applications:FastAPI.__call__"
     make_call, program_for, make_program = (
-        hooks._call_application,
+        hooks._MAKERS[entrance],
         plans.Plan.program,
         plans.Plan._make,
     )
@@ -44,7 +45,7 @@ def watch() -> None:
             _counts[found[0].tier] += 1
         return found
 
-    hooks._call_application = call_application
+    hooks._MAKERS[entrance] = call_application
     plans.Plan.program, plans.Plan._make = program, make  # type: ignore[method-assign]
 
 
