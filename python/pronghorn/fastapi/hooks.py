@@ -24,9 +24,9 @@ from starlette.applications import Starlette
 
 from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.codegen import Start
 from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer, telemetry
 from pronghorn.fastapi.recovery import run_outer
+from pronghorn.fastapi.shape import Start
 from pronghorn.fastapi.standins import ENTRANCES, resolve
 
 # `os.environ` decodes and encodes with every question.

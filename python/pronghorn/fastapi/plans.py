@@ -24,9 +24,10 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 from pronghorn.fastapi.analysis import Facts, read_route, tree
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.codegen import Layers, Program, Shape, Start, make_program
+from pronghorn.fastapi.codegen import make_program
 from pronghorn.fastapi.matching import Place, Table
 from pronghorn.fastapi.sentry import may_pass, names_transaction
+from pronghorn.fastapi.shape import Layers, Program, Shape, Start
 
 logger = logging.getLogger("pronghorn.error")
 

@@ -1,0 +1,43 @@
+"""What a program is made for: where it begins, with which layers, and what it may stand in for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+Program = Callable[..., Any]
+"""`program(scope, receive, send, path_params)`, a coroutine function."""
+
+
+class Start(Enum):
+    """Where a program begins."""
+
+    APPLICATION = "application"
+    EXCEPTIONS = "exceptions"
+    ROUTER = "router"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a program stands in for."""
+
+    start: Start
+    """Where it begins: with the application, with `ExceptionMiddleware`, or with the router."""
+    has_telemetry: bool
+    """FastAPI's telemetry is on."""
+    features: frozenset[str]
+    """What may be stood in for."""
+    replaced_steps: frozenset[str]
+    """Functions of `fastapi.routing` that something has replaced, and that are to be called."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The objects that an application consists of."""
+
+    app: Any
+    server_error: Any
+    exception: Any
+    router: Any
