@@ -116,21 +116,40 @@ def test_handshake_and_request_are_taken_cut_anywhere(server: Server) -> None:
             return
 
 
-def test_request_with_the_last_handshake_record_is_answered(server: Server) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("asks", [False, True])
+def test_what_comes_with_the_last_handshake_record_counts(
+    server: Server, asks: bool, ends: bool
+) -> None:
     with raw(server) as tls:
-        with contextlib.suppress(ssl.SSLWantReadError):
+        finished = finish(tls)
+        if asks:
+            finished += tls.records(request("GET", "/", *([] if ends else ["Connection: close"])))
+        if ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                tls.session.unwrap()
+        elif not asks:
+            # Garbage that is a record.
+            finished += b"\x17\x03\x03\x00\x20" + bytes(32)
+        tls.raw.sendall(finished + tls.outgoing.read())
+        if not asks and not ends:
+            with pytest.raises(ssl.SSLError, match=r"(?i)bad record mac"):
+                read_to_end(tls)
+            return
+        assert read_to_end(tls).endswith(b"hello" if asks else b"")
+        assert tls.ended_cleanly
+
+
+def finish(tls: TLSSocket) -> bytes:
+    """Shakes hands, but for the last record, which it returns."""
+    while True:
+        try:
             tls.session.do_handshake()
-        tls.flush()
-        while True:
+        except ssl.SSLWantReadError:
+            tls.flush()
             tls._receive()
-            try:
-                tls.session.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                tls.flush()
-        finished = tls.outgoing.read()
-        tls.raw.sendall(finished + tls.records(request("GET", "/", "Connection: close")))
-        assert read_to_end(tls).endswith(b"hello")
+        else:
+            return tls.outgoing.read()
 
 
 def test_many_records_in_one_write_are_read(server: Server) -> None:

@@ -113,15 +113,15 @@ pub struct Progress {
     pub plaintext: usize,
     /// Bytes for the peer.
     pub output: Option<Object>,
-    pub event: Event,
+    /// The handshake is over, with this agreement.
+    pub established: Option<Alpn>,
+    pub end: End,
 }
 
-/// What else has happened.
+/// Whether more will come.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    None,
-    /// The handshake is over.
-    Established(Alpn),
+pub enum End {
+    No,
     /// The peer sends no more (`close_notify`).
     Ended,
     /// The session is of no use any more.
@@ -166,7 +166,7 @@ impl Session {
     /// Takes what was received: `count` bytes of `buffer` behind `HEADROOM_BYTES`. Everything that
     /// is whole then is decrypted to the start of the buffer.
     pub fn receive(&mut self, buffer: &mut [u8], count: usize) -> Progress {
-        let mut progress = Progress { plaintext: 0, output: None, event: Event::None };
+        let mut progress = Progress { plaintext: 0, output: None, established: None, end: End::No };
         let end = HEADROOM_BYTES + count;
         let mut position = HEADROOM_BYTES;
         let result = loop {
@@ -176,17 +176,17 @@ impl Session {
                 break Err(raised);
             }
             position = next;
-            if position == end || progress.event == Event::Ended {
+            if position == end || progress.end == End::Ended {
                 break Ok(());
             }
         };
         if let Err(raised) = result {
-            progress.event = Event::Failed(reason(raised));
+            progress.end = End::Failed(reason(raised));
         }
         // The answer to a handshake, an alert, a key update.
         match self.output() {
             Ok(output) => progress.output = output,
-            Err(raised) => progress.event = Event::Failed(reason(raised)),
+            Err(raised) => progress.end = End::Failed(reason(raised)),
         }
         progress
     }
@@ -207,7 +207,7 @@ impl Session {
             if !self.shake_hands()? {
                 return Ok(());
             }
-            progress.event = Event::Established(self.alpn()?);
+            progress.established = Some(self.alpn()?);
             // Some of these records were the handshake's.
             whole = if self.has_input()? { whole } else { 0 };
         }
@@ -217,7 +217,7 @@ impl Session {
                 Read::Bytes(count) => progress.plaintext += count,
                 Read::Nothing => break,
                 Read::End => {
-                    progress.event = Event::Ended;
+                    progress.end = End::Ended;
                     break;
                 }
             }

@@ -19,7 +19,7 @@ use crate::protocol::Protocol;
 use crate::secured::{Load, Stage};
 use crate::settings::{DRAINED_HEAD_GRACE, SEALED_TOGETHER_MAX};
 use crate::stream::ConnectionId;
-use crate::tls::{Event, HEADROOM_BYTES, Progress, Session};
+use crate::tls::{End, HEADROOM_BYTES, Progress, Session};
 use crate::transport::Received;
 use crate::worker::Worker;
 
@@ -114,7 +114,7 @@ impl Worker {
                 drop(tables);
                 return Received::Failed;
             };
-            if let Event::Established(_alpn) = progress.event {
+            if progress.established.is_some() {
                 // Its clock begins now.
                 connection.protocol = Protocol::new(now, &self.settings.limits);
                 if is_draining {
@@ -267,9 +267,9 @@ fn note_progress(
     progress: &Progress,
 ) -> Option<(String, String)> {
     let peer = &connection.peer;
-    let failure = match &progress.event {
-        Event::Failed(reason) => Some((peer.to_string(), reason.clone())),
-        _ => None,
+    let failure = match &progress.end {
+        End::Failed(reason) => Some((peer.to_string(), reason.clone())),
+        End::No | End::Ended => None,
     };
     let (secured, _, transport) = connection.sealing()?;
     let was_agreed = !secured.is_before_agreement();
@@ -277,11 +277,13 @@ fn note_progress(
     if let Some(output) = &progress.output {
         secured.send(std::slice::from_ref(output), transport);
     }
-    match progress.event {
-        Event::Established(_) => secured.stage = Stage::Open,
-        Event::Ended => secured.note_peer_end(),
-        Event::Failed(_) => secured.stage = Stage::Failed,
-        Event::None => {}
+    if progress.established.is_some() {
+        secured.stage = Stage::Open;
+    }
+    match progress.end {
+        End::No => {}
+        End::Ended => secured.note_peer_end(),
+        End::Failed(_) => secured.stage = Stage::Failed,
     }
     if failure.is_some() && was_agreed {
         transport.broken = true;
