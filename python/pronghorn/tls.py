@@ -205,6 +205,8 @@ def default_context(options: TLSOptions) -> ServerContext:
 def pairs_of(options: TLSOptions) -> list[Pair]:
     """Each certificate with its key."""
     certificates = _paths(options.ssl_certfile)
+    if not certificates:
+        return []
     keys = _paths(options.ssl_keyfile) or certificates
     if len(keys) != len(certificates):
         raise TLSError(
@@ -242,14 +244,17 @@ def _choice(contexts: dict[frozenset[str], ServerContext]) -> Callable[..., None
 
 
 def _empty_context(options: TLSOptions) -> ServerContext:
+    version = options.ssl_version
+    if version == ssl.PROTOCOL_TLS_CLIENT:
+        raise TLSError(f"`ssl_version` cannot be `{version:d}`: that is a client's.")
     try:
-        context = ServerContext(options.ssl_version)
+        context = ServerContext(version)
     except ValueError as error:
-        raise TLSError(f"`ssl_version` cannot be `{options.ssl_version}`: {error}.") from None
+        raise TLSError(f"`ssl_version` cannot be `{version}`: {_reason(error)}.") from None
     try:
         context.verify_mode = ssl.VerifyMode(options.ssl_cert_reqs)
     except ValueError as error:
-        raise TLSError(f"`ssl_cert_reqs` cannot be used: {error}.") from None
+        raise TLSError(f"`ssl_cert_reqs` cannot be used: {_reason(error)}.") from None
     if options.ssl_ca_certs:
         path = os.fspath(options.ssl_ca_certs)
         _check_readable("CA certificates", path)
@@ -317,7 +322,7 @@ def _reason(error: Exception) -> str:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
-    return str(error)
+    return str(error).removesuffix(".")
 
 
 def _leaf(path: str) -> str | None:
