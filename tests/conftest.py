@@ -63,6 +63,13 @@ def server(shared_server: Server) -> Server:
     return shared_server
 
 
+@pytest.fixture(params=["shared_server", "shared_tls_server"], ids=["plain", "tls"])
+def every_transport(request: pytest.FixtureRequest) -> Server:
+    """The shared server, then its twin with TLS."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
 def loops() -> list[str]:
     return ["asyncio", "uvloop"] if importlib.util.find_spec("uvloop") else ["asyncio"]
 

@@ -11,6 +11,13 @@ from support.remote import open_gate, records, wait_for_record, wait_for_waiting
 from support.server import Server
 from support.wire import ClosedError, TruncatedError, request
 
+
+@pytest.fixture
+def server(every_transport: Server) -> Server:
+    """Every case is run on each transport."""
+    return every_transport
+
+
 DISCONNECT = {"type": "http.disconnect"}
 OK: list[Step] = [
     ("send", start_message(200, (b"content-length", b"2"))),

@@ -19,6 +19,13 @@ from support.wire import ClosedError, Response, TruncatedError, Wire
 
 pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
 
+
+@pytest.fixture
+def server(every_transport: Server) -> Server:
+    """Every case is run on each transport."""
+    return every_transport
+
+
 TCHAR = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -312,7 +319,7 @@ def test_large_body_arrives_whole(server: Server, size: int) -> None:
 def test_slow_reader_gets_everything(server: Server) -> None:
     size, piece = 3_000_000, 65_536
     block = bytes(range(256)) * (piece // 256 + 1)
-    with Wire(server.address, receive_buffer_bytes=4096) as wire:
+    with Wire(server.address, server.client_context, receive_buffer_bytes=4096) as wire:
         wire.send_request("GET", f"/large/{size}/{piece}")
         wire.head()
         for at in range(0, size, piece):

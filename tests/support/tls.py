@@ -78,6 +78,7 @@ class TLSSocket:
         self.raw = raw
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+        self._unsent = b""
         # The end came with `close_notify`.
         self.ended_cleanly = False
 
@@ -106,6 +107,12 @@ class TLSSocket:
 
     def sendall(self, data: bytes) -> None:
         self.raw.sendall(self.records(data))
+
+    def send(self, data: bytes) -> int:
+        """Sends what the kernel takes; nothing counts before all of it has gone."""
+        self._unsent = self._unsent or self.records(data)
+        self._unsent = self._unsent[self.raw.send(self._unsent) :]
+        return 0 if self._unsent else len(data)
 
     def recv(self, count: int) -> bytes:
         """At least a byte, or none at the end."""
@@ -138,6 +145,9 @@ class TLSSocket:
         with contextlib.suppress(ssl.SSLWantReadError):
             self.session.unwrap()
         self.flush()
+
+    def setblocking(self, flag: bool) -> None:
+        self.raw.setblocking(flag)
 
     def settimeout(self, seconds: float | None) -> None:
         self.raw.settimeout(seconds)
