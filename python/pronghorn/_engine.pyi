@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Self, final
 
 from typing_extensions import Buffer
 
@@ -13,7 +13,7 @@ from pronghorn.static_files import ServedFiles
 from pronghorn.tls import TLS
 from pronghorn.types import ASGI3Application, HTTPScope
 
-__all__ = ["Engine", "exit_after", "start_pulse"]
+__all__ = ["ClassVersions", "Engine", "exit_after", "start_pulse"]
 
 @final
 class Engine:
@@ -129,3 +129,11 @@ def exit_after(delay_s: float, signal: int) -> None:
 
     Needs no interpreter. For SIGINT the exit code is 0.
     """
+
+@final
+class ClassVersions:
+    """Some classes at one moment."""
+
+    def __new__(cls, classes: Sequence[type]) -> Self: ...
+    def are_current(self) -> bool:
+        """Whether nothing has been set on any of them since; false where that cannot be told."""

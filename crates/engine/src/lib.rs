@@ -42,6 +42,8 @@ mod worker;
 mod engine;
 /// Signs of life that need no interpreter.
 mod pulse;
+/// Whether classes have been changed.
+mod classes;
 
 use pyo3::prelude::*;
 
@@ -52,5 +54,6 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::names::initialise().map_err(|raised| raised.into_error(module.py()))?;
     module.add_function(wrap_pyfunction!(pulse::start_pulse, module)?)?;
     module.add_function(wrap_pyfunction!(pulse::exit_after, module)?)?;
+    module.add_class::<classes::ClassVersions>()?;
     module.add_class::<engine::Engine>()
 }

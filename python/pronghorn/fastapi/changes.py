@@ -2,9 +2,10 @@
 
 Libraries and tests patch FastAPI and Starlette while an application runs, and what they do has to
 count from the next request on. Two ways of looking: an attribute of a module is seen when it is set
-(the module's class gets a `__setattr__`), which costs a request nothing; the attributes of classes
-are compared, by identity, for every request. `Changes.epoch` grows with every change; whatever was
-compiled under another epoch is looked at again.
+(the module's class gets a `__setattr__`), which costs a request nothing; for every request the
+interpreter is asked whether classes have been changed, and their attributes are compared if so.
+`Changes.epoch` grows with every change; whatever was compiled under another epoch is looked at
+again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
+from pronghorn._engine import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import function_of, functions, resolve
 
@@ -54,6 +56,7 @@ class Changes:
         self._globals: dict[ModuleType, dict[str, set[str]]] = {}
         self._originals: dict[tuple[ModuleType, str], Any] = {}
         self._classes: list[_Class] = []
+        self._versions = ClassVersions([])
         self._noticed = False
 
     def watch(self, features: frozenset[str]) -> None:
@@ -70,6 +73,7 @@ class Changes:
             for module, used in _uses(function_of(found)):
                 self._globals.setdefault(module, {}).setdefault(used, set()).add(feature)
         self._classes = [_Class(owner, pairs) for owner, pairs in attributes.items()]
+        self._versions = ClassVersions(list(attributes))
         for module, names in self._globals.items():
             for name in names:
                 self._originals[module, name] = getattr(module, name)
@@ -91,13 +95,14 @@ class Changes:
 
     def look(self) -> int:
         """The epoch, after a look at what may have been replaced."""
-        for each in self._classes:
-            if each.getter(each.owner) != each.seen:
-                self._update()
-                return self.epoch
-        if self._noticed:
-            self._update()
+        if self._noticed or not self._versions.are_current():
+            self._look_closely()
         return self.epoch
+
+    def _look_closely(self) -> None:
+        if self._noticed or any(each.getter(each.owner) != each.seen for each in self._classes):
+            self._update()
+        self._versions = ClassVersions([each.owner for each in self._classes])
 
     def notice(self, module: ModuleType, name: str) -> None:
         """An attribute of an observed module has been set or deleted."""

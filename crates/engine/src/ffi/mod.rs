@@ -32,3 +32,5 @@ pub mod owner;
 pub mod shared;
 /// The end of the process.
 pub mod exit;
+/// Version tags of classes.
+pub mod version;
