@@ -61,6 +61,9 @@ def test_hangup_replaces_every_worker_ready_first(pair: Server) -> None:
     new = wait_for_started(pair, 2, since)
     wait_until(lambda: sorted(worker_pids(pair)) == sorted(new), what="the old ones are gone")
     assert not set(before) & set(new)
+    # The parent says so after it has seen it.
+    for pid in before:
+        pair.stderr.wait_for(rf"Terminated child process \[{pid}\]", since=since)
     said = pair.stderr.all(since)
     assert said[0] == "INFO:     Received SIGHUP, restarting processes."
     # A line of the parent's and one of a worker's have no order, two of one process have.
