@@ -372,6 +372,81 @@ def test_everyone_is_trusted_by_a_star_even_without_an_address() -> None:
     assert rewritten("*", (b"x-forwarded-for", b"9.9.9.9"), client=None)[0] == ("9.9.9.9", 0)
 
 
+def forwarded(trusted: Any, *values: bytes, header: Any = "auto") -> tuple[Any, str]:
+    fields = [(b"forwarded", value) for value in values]
+    scope = {"type": "http", "client": PEER, "scheme": "http", "headers": fields}
+    TrustedProxies(trusted, header=header)(scope)
+    return scope["client"], scope["scheme"]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("value", "client", "scheme"),
+    [
+        (b"for=1.2.3.4", ("1.2.3.4", 0), "http"),
+        (b"For=1.2.3.4;Proto=HTTPS;by=10.0.0.1;host=a", ("1.2.3.4", 0), "https"),
+        (b'for="1.2.3.4:99" ; proto=https', ("1.2.3.4", 99), "https"),
+        (b'for="[2001:db8::1]:99"', ("2001:db8::1", 99), "http"),
+        (b'for="[2001:db8::1]"', ("2001:db8::1", 0), "http"),
+        (b'for="1.2.\\3.4"', ("1.2.3.4", 0), "http"),
+        (b"for=6.6.6.6;proto=https, for=1.2.3.4;proto=http", ("1.2.3.4", 0), "http"),
+        (b"for=1.2.3.4;proto=https,for=10.1.1.1;proto=http", ("1.2.3.4", 0), "https"),
+        (b"for=10.2.2.2, for=10.1.1.1", ("10.2.2.2", 0), "http"),
+        (b", for=1.2.3.4,,", ("1.2.3.4", 0), "http"),
+        (b"for=unknown", ("unknown", 0), "http"),
+        (b"for=_hidden;proto=https", ("_hidden", 0), "https"),
+        (b"proto=https", PEER, "https"),
+        (b"proto=gopher", PEER, "http"),
+        (b"", PEER, "http"),
+        (b"for=[2001:db8::1]", PEER, "http"),
+        (b'for="1.2.3.4', PEER, "http"),
+        (b"for=1.2.3.4 for=5.6.7.8", PEER, "http"),
+        (b"for=1.2.3.4;for=5.6.7.8", PEER, "http"),
+        (b"for = 1.2.3.4", PEER, "http"),
+        (b"1.2.3.4", PEER, "http"),
+    ],
+)
+def test_forwarded_is_read_as_rfc_7239_says(value: bytes, client: Any, scheme: str) -> None:
+    assert forwarded("127.0.0.1,10.0.0.0/8", value) == (client, scheme)
+
+
+def test_several_forwarded_fields_are_one_list() -> None:
+    assert forwarded("127.0.0.1", b"for=6.6.6.6", b"for=1.2.3.4")[0] == ("1.2.3.4", 0)
+    assert forwarded("*", b"for=6.6.6.6", b"for=1.2.3.4")[0] == ("6.6.6.6", 0)
+    assert forwarded("10.0.0.1", b"for=6.6.6.6")[0] == PEER
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [("auto", "1.1.1.1"), ("x-forwarded", "1.1.1.1"), ("forwarded", "2.2.2.2")],
+)
+def test_one_kind_of_field_counts(header: Any, client: str) -> None:
+    fields = [(b"x-forwarded-for", b"1.1.1.1"), (b"forwarded", b"for=2.2.2.2")]
+    scope: Any = {"type": "http", "client": PEER, "scheme": "http", "headers": fields}
+    TrustedProxies(header=header)(scope)
+    assert scope["client"] == (client, 0)
+    assert forwarded("127.0.0.1", b"for=2.2.2.2", header="x-forwarded")[0] == PEER
+
+
+def test_a_scheme_alone_rules_out_forwarded() -> None:
+    fields = [(b"x-forwarded-proto", b"https"), (b"forwarded", b"for=2.2.2.2")]
+    assert rewritten("127.0.0.1", *fields) == (PEER, "https")
+
+
+def test_fields_of_untrusted_peers_can_be_stripped() -> None:
+    fields = [
+        (b"forwarded", b"for=2.2.2.2"),
+        (b"x-forwarded-for", b"1.1.1.1"),
+        (b"x-forwarded-host", b"evil"),
+        (b"x-real-ip", b"1.1.1.1"),
+        (b"x-forwardedly", b"kept"),
+        (b"host", b"a"),
+    ]
+    for client, left in ((("1.2.3.4", 5), fields[4:]), (None, fields[4:]), (PEER, fields)):
+        scope: Any = {"type": "http", "client": client, "scheme": "http", "headers": list(fields)}
+        TrustedProxies(strip_untrusted=True)(scope)
+        assert scope["headers"] == left
+
+
 def test_middleware_rewrites_and_passes_on() -> None:
     seen: list[Any] = []
 

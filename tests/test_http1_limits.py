@@ -240,8 +240,8 @@ def test_body_beyond_the_limit_cuts_a_response_under_way(frugal: Server) -> None
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Server]:
     """A server with half a second of patience for everything."""
-    names = ["request-header", "request-body", "write"]
-    timeouts = [word for name in names for word in (f"--timeout-{name}", "0.5")]
+    flags = ["--timeout-request-header", "--timeout-request-body", "--timeout-write"]
+    timeouts = [word for flag in flags for word in (flag, "0.5")]
     rates = ["--min-request-body-rate", "2048", "--min-response-rate", "200000"]
     with serve("support.apps:app", *timeouts, *rates, "--timeout-keep-alive", "1") as server:
         yield server

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import ssl
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
@@ -14,6 +16,7 @@ from pronghorn.errors import ConfigurationError
 from pronghorn.logging import LOGGING_CONFIG
 from pronghorn.options import Option
 from pronghorn.settings import OPTIONS
+from support.option_effects import EFFECTS
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 UVICORN_OPTIONS: dict[str, Any] = {
@@ -127,6 +130,24 @@ def test_option_has_help_flag_and_environment_variables(row: Option) -> None:
         f"PRONGHORN_{row.name.upper()}",
         f"UVICORN_{row.name.upper()}",
     ]
+
+
+@rows
+def test_effect_of_the_option_is_observed_by_a_test(row: Option) -> None:
+    if row.feature or (row.name.startswith("reload_") and OPTIONS["reload"].feature):
+        return  # Refused; see below.
+    where = EFFECTS.get(row.name)
+    assert where, f"write a test and name it for `{row.name}` in tests/support/option_effects.py"
+    file, _, test = where.partition("::")
+    path = Path(__file__).parent / file
+    assert path.is_file(), where
+    source = path.read_text()
+    assert re.search(rf"def {test}\b", source), f"there is no {where}"
+    assert row.name in source or (row.flag or row.name) in source, where
+
+
+def test_effects_are_those_of_options() -> None:
+    assert not EFFECTS.keys() - OPTIONS.keys()
 
 
 @pytest.mark.parametrize(

@@ -550,6 +550,36 @@ def test_proxy_headers_rewrite_client_and_scheme() -> None:
     ]
 
 
+def test_headers_that_claim_to_be_a_proxys_are_stripped() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await hello(scope, receive, send)
+            return
+        names = b" ".join(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": names})
+
+    fields = (
+        "forwarded: for=1.2.3.4",
+        "X-Forwarded-Host: evil",
+        "X-Forwarded-For: 1.2.3.4",
+        "x-real-ip: 1.2.3.4",
+        "x_forwarded_for: 1.2.3.4",
+        "x-mine: kept",
+    )
+
+    async def body() -> None:
+        untrusting = {"strip_untrusted_forwarded": True, "forwarded_allow_ips": "10.0.0.1"}
+        for options in (untrusting, {"strip_untrusted_forwarded": True, "proxy_headers": False}):
+            async with serving(app, **options) as server:
+                names = (await get(server, "/", *fields)).partition(b"\r\n\r\n")[2]
+                assert names.split() == [b"host", b"connection", b"x-mine"]
+        async with serving(app, strip_untrusted_forwarded=True) as server:
+            assert b"x-forwarded-host" in await get(server, "/", *fields)
+
+    in_loop(body)
+
+
 def test_wsgi_application_is_served() -> None:
     pytest.importorskip("a2wsgi")
 

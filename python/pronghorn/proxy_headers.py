@@ -1,13 +1,14 @@
-"""Whom to believe about the client: `X-Forwarded-For` and `X-Forwarded-Proto`.
+"""Whom to believe about the client: `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`.
 
 `TrustedProxies` is called with a scope and rewrites its `client` and `scheme` in place, when the
-peer is one of `--forwarded-allow-ips`. The engine calls it for requests that carry one of the
-two fields (`trust_proxy`), so no middleware stands in the way of the others;
+peer is one of `--forwarded-allow-ips`. The engine calls it for requests that carry a field which
+only proxies send (`trust_proxy`), so no middleware stands in the way of the others;
 `ProxyHeadersMiddleware` does the same for applications that add it themselves.
 The rule: a field counts only if the peer that sent it is trusted, and in a list of hops the
 rightmost untrusted one is the client, since everything to the left of it may be invented.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import (
@@ -18,11 +19,22 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pronghorn.types import Address, ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 
 DEFAULT_TRUSTED = "127.0.0.1,::1"
+
+_FORWARDED_PAIR = re.compile(
+    r"""[ \t]*
+    (?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)=
+       ([!#$%&'*+.^_`|~0-9A-Za-z-]+|"((?:[^"\\]|\\.)*)"))?
+    [ \t]*([;,]?)""",
+    re.VERBOSE,
+)
+"""A parameter, and what follows it."""
+
+ForwardedHeader: TypeAlias = Literal["auto", "x-forwarded", "forwarded"]
 
 _SCHEMES = frozenset({"http", "https", "ws", "wss"})
 _HOST_NAME_CHARACTERS_MAX = 253
@@ -33,10 +45,20 @@ class TrustedProxies:
     """Decides which peers are trusted and rewrites the scopes that come from them.
 
     `trusted` is a comma separated text or a list of addresses, networks and literals; `*` trusts
-    every peer.
+    every peer. `header` says which fields count; with `auto`, `Forwarded` does only in requests
+    that have none of the others: a proxy that sets those may let a client's `Forwarded` through.
+    `strip_untrusted` removes all such fields from requests of peers that are not trusted.
     """
 
-    def __init__(self, trusted: Iterable[str] | str = DEFAULT_TRUSTED) -> None:
+    def __init__(
+        self,
+        trusted: Iterable[str] | str = DEFAULT_TRUSTED,
+        *,
+        header: ForwardedHeader = "auto",
+        strip_untrusted: bool = False,
+    ) -> None:
+        self._header = header
+        self._strip_untrusted = strip_untrusted
         entries = _split(trusted) if isinstance(trusted, str) else list(trusted)
         self.always_trust = entries == ["*"]
         self._literals: set[str] = set()
@@ -50,14 +72,22 @@ class TrustedProxies:
         """Rewrite `client` and `scheme` of a scope whose peer is trusted."""
         peer = scope.get("client")
         if (peer[0] if peer else None) not in self:
+            if self._strip_untrusted:
+                scope["headers"] = [each for each in scope["headers"] if not _is_of_proxy(each[0])]
             return
         scheme: bytes | None = None
         hops: list[bytes] = []
+        forwarded: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"x-forwarded-proto":
                 scheme = value
             elif name == b"x-forwarded-for":
                 hops.append(value)
+            elif name == b"forwarded":
+                forwarded.append(value)
+        if self._header == "forwarded" or (self._header == "auto" and not hops and scheme is None):
+            self._apply_forwarded(scope, b", ".join(forwarded).decode("latin-1"))
+            return
         if scheme is not None:
             _rewrite_scheme(scope, scheme.decode("latin-1").strip())
         if hops:
@@ -76,6 +106,22 @@ class TrustedProxies:
             # Longer than any name; not worth a place in the cache.
             return self._is_listed(host)
         return self._remembered(host)
+
+    def _apply_forwarded(self, scope: Any, text: str) -> None:
+        """RFC 7239. What cannot be read is not believed, not even in part."""
+        elements = _forwarded_elements(text)
+        if not elements:
+            return
+        # Each proxy adds an element about its own peer; as for the hops, the rightmost one that is
+        # no trusted proxy is the client.
+        nodes = [_host_and_port(element.get("for", "")) for element in elements]
+        chosen = 0
+        if not self.always_trust:
+            untrusted = (at for at in reversed(range(len(nodes))) if nodes[at][0] not in self)
+            chosen = next(untrusted, 0)
+        if nodes[chosen][0]:
+            scope["client"] = nodes[chosen]
+        _rewrite_scheme(scope, elements[chosen].get("proto", "").lower())
 
     def _client(self, hops: list[str]) -> Address:
         if not self.always_trust:
@@ -119,6 +165,29 @@ class ProxyHeadersMiddleware:
         if scope["type"] != "lifespan":
             self.trusted_hosts(scope)
         await self.app(scope, receive, send)
+
+
+def _is_of_proxy(name: bytes) -> bool:
+    return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
+
+
+def _forwarded_elements(text: str) -> list[dict[str, str]] | None:
+    """The elements of `Forwarded` with their parameters; None for what RFC 7239 does not allow."""
+    elements: list[dict[str, str]] = [{}]
+    at = 0
+    while match := _FORWARDED_PAIR.match(text, at):
+        name, value, quoted, separator = match.groups()
+        if name:
+            if name.lower() in elements[-1]:
+                return None
+            value = value if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            elements[-1][name.lower()] = value
+        at = match.end()
+        if not separator:
+            return [element for element in elements if element] if at == len(text) else None
+        if separator == ",":
+            elements.append({})
+    return None
 
 
 def _rewrite_scheme(scope: Any, scheme: str) -> None:

@@ -423,9 +423,15 @@ class Server:
         return app
 
     def _trust_proxy(self) -> TrustedProxies | None:
-        if not self.config.proxy_headers:
+        config = self.config
+        if not (config.proxy_headers or config.strip_untrusted_forwarded):
             return None
-        return TrustedProxies(self.config.forwarded_allow_ips or DEFAULT_TRUSTED)
+        trusted = (config.forwarded_allow_ips or DEFAULT_TRUSTED) if config.proxy_headers else []
+        return TrustedProxies(
+            trusted,
+            header=config.forwarded_header,
+            strip_untrusted=config.strip_untrusted_forwarded,
+        )
 
     def _close_engine(self) -> None:
         engines = [self.server_state.engine, self._redirect]

@@ -25,6 +25,7 @@ from pronghorn.protocol_names import (
     WebSocketName,
     implementation_name,
 )
+from pronghorn.proxy_headers import ForwardedHeader
 from pronghorn.static_files import static_complaint
 from pronghorn.types import Application
 
@@ -508,6 +509,18 @@ class Settings:
         "Have browsers refresh their pages after a reload, by a script in HTML responses.",
         group=PROCESSES,
         kind="flag",
+    forwarded_header: ForwardedHeader = option(
+        "auto",
+        "Header fields of proxies to believe: x-forwarded for X-Forwarded-For and -Proto, "
+        "forwarded for Forwarded (RFC 7239). auto takes Forwarded from requests that have none of "
+        "the others.",
+        group=HEADERS,
+    )
+    strip_untrusted_forwarded: bool = option(
+        False,
+        "Remove Forwarded, X-Forwarded-* and X-Real-IP from requests of peers that "
+        "--forwarded-allow-ips does not name.",
+        group=HEADERS,
     )
     ssl_handshake_timeout: float = option(
         10, "Seconds that a client has for its TLS handshake.", group=TLS, minimum=0.001

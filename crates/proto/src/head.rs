@@ -91,8 +91,19 @@ pub struct RequestHead {
     pub upgrade: Option<Span>,
     /// `TE: trailers`: what follows a body is not lost on the peer (RFC 9110, 10.1.4).
     pub accepts_trailers: bool,
-    /// An `X-Forwarded-For` or `X-Forwarded-Proto` field is there.
+    /// A field that only proxies send is there.
     pub forwarded: bool,
+}
+
+/// Whether a field tells what a proxy knows of its client: `Forwarded` (RFC 7239), `X-Forwarded-*`
+/// and `X-Real-IP`.
+#[must_use]
+pub fn is_of_proxy(name: &[u8]) -> bool {
+    match name.len() {
+        9 => name.eq_ignore_ascii_case(b"forwarded") || name.eq_ignore_ascii_case(b"x-real-ip"),
+        13.. => name[..12].eq_ignore_ascii_case(b"x-forwarded-"),
+        _ => false,
+    }
 }
 
 impl RequestHead {

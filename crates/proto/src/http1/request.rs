@@ -7,7 +7,7 @@
 use std::mem;
 
 use crate::error::Reject;
-use crate::head::{Field, Framing, Method, RequestHead, Span, Version};
+use crate::head::{Field, Framing, Method, RequestHead, Span, Version, is_of_proxy};
 use crate::http1::syntax::{self, CRLF_BYTES, Section, fault};
 use crate::limits::Limits;
 
@@ -310,12 +310,10 @@ impl Semantics {
                     return Err(Reject::bad_request("more than one Content-Length"));
                 }
             }
-            15 if is(b"x-forwarded-for") => head.forwarded = true,
-            17 if is(b"x-forwarded-proto") => head.forwarded = true,
             17 if is(b"transfer-encoding") && self.transfer_encoding.replace(span).is_some() => {
                 return Err(Reject::bad_request("more than one Transfer-Encoding"));
             }
-            _ => {}
+            _ => head.forwarded |= is_of_proxy(name),
         }
         Ok(())
     }
