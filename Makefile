@@ -10,8 +10,8 @@ RUST_SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
-.PHONY: serve test test-python test-rust lint format build bench bench-smoke fuzz fuzz-fastapi \
-	fastapi-suites autobahn clean
+.PHONY: serve test test-python test-rust lint format build docs docs-settings bench bench-smoke fuzz \
+	fuzz-fastapi fastapi-suites autobahn clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -44,6 +44,14 @@ format: $(VENV)/.installed
 
 ## build: the native module, release build, into the virtual environment
 build: $(VENV)/.built
+
+## docs: the site, into site/
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+## docs-settings: write docs/settings.md again, after a change of the table of options
+docs-settings: $(VENV)/.built
+	$(BIN)/python docs/generate_settings.py
 
 ## bench: all cases against all peers (about an hour); see bench/README.md
 bench: $(VENV)/.built
@@ -81,6 +89,10 @@ $(VENV)/.installed: pyproject.toml tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "maturin>=1.8,<2" "ruff>=0.9" "mypy>=1.14" \
 		types-PyYAML -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed docs/requirements.txt
+	$(BIN)/python -m pip install --quiet -r docs/requirements.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(RUST_SOURCES)

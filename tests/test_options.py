@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 import ssl
 from pathlib import Path
 from types import NoneType
@@ -18,6 +19,8 @@ from pronghorn.options import Option
 from pronghorn.settings import OPTIONS
 from support.option_effects import EFFECTS
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 UVICORN_OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -148,6 +151,12 @@ def test_effect_of_the_option_is_observed_by_a_test(row: Option) -> None:
 
 def test_effects_are_those_of_options() -> None:
     assert not EFFECTS.keys() - OPTIONS.keys()
+
+
+def test_settings_page_is_that_of_the_table() -> None:
+    generated = runpy.run_path(str(DOCS / "generate_settings.py"))["settings_page"]()
+    page = (DOCS / "settings.md").read_text()
+    assert page == generated, "run `make docs-settings` and commit docs/settings.md"
 
 
 @pytest.mark.parametrize(

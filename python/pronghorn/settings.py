@@ -509,6 +509,7 @@ class Settings:
         "Have browsers refresh their pages after a reload, by a script in HTML responses.",
         group=PROCESSES,
         kind="flag",
+    )
     forwarded_header: ForwardedHeader = option(
         "auto",
         "Header fields of proxies to believe: x-forwarded for X-Forwarded-For and -Proto, "
