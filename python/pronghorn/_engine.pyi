@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self, final
 
 from typing_extensions import Buffer
@@ -30,9 +30,10 @@ class Engine:
 
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
     message, exception)` what an application raised. `access_log`, when given, is told of each
-    response as it starts. `trust_proxy(scope)`, when given, may rewrite `client` and `scheme`
-    of a scope whose head carries `X-Forwarded-For` or `X-Forwarded-Proto`. Requests below a route
-    of `static_files` are answered without the application.
+    response. `trust_proxy(scope)`, when given, may rewrite a scope whose head carries a field
+    that only proxies send. `on_loop(function, *arguments)` is the coroutine that `receive` and
+    `send` return where another thread calls them. Requests below a route of `static_files` are
+    answered without the application.
     """
 
     def __new__(
@@ -50,6 +51,7 @@ class Engine:
         log_exception: Callable[[str, BaseException], None],
         access_log: AccessLog | None,
         trust_proxy: Callable[[HTTPScope], None] | None,
+        on_loop: Callable[..., Coroutine[Any, Any, Any]],
         static_files: ServedFiles | None,
     ) -> Engine: ...
     def fileno(self) -> int:

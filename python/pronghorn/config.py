@@ -259,6 +259,8 @@ class Config(Settings):
                     "Current configuration will not reload as not all conditions are met, please "
                     "refer to documentation."
                 )
+            self.reload_dirs, self.reload_dirs_excludes = [], []
+            self.reload_includes, self.reload_excludes = [], []
             return
         found = reload_paths.resolve(*given)
         self.reload_dirs, self.reload_dirs_excludes = found.dirs, found.dirs_excludes

@@ -5,7 +5,9 @@ with `adapt`. An ASGI 3 application is returned as it is, so the common case cos
 Nothing here calls the application in order to find out what it is.
 """
 
+import asyncio
 import inspect
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal, cast
 
 from pronghorn.importer import optional_module
@@ -45,6 +47,21 @@ def adapt(app: Any, interface: str) -> ASGI3Application:
     if interface == "asgi2":
         return ASGI2Middleware(app)
     return cast(ASGI3Application, app)
+
+
+def calls_on(loop: asyncio.AbstractEventLoop) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What `receive()` and `send()` return to another thread: a coroutine for `loop`.
+
+    Adapters of WSGI call them on their threads and hand the coroutine to
+    `asyncio.run_coroutine_threadsafe`.
+    """
+
+    async def call_on_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+        if asyncio.get_running_loop() is not loop:
+            raise RuntimeError("ASGI receive and send must be awaited in their own event loop")
+        return await function(*arguments)
+
+    return call_on_loop
 
 
 class ASGI2Middleware:

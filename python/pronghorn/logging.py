@@ -10,10 +10,11 @@ import http
 import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Literal
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias
 
 TRACE_LOG_LEVEL = 5
 
@@ -76,16 +77,6 @@ COLOURS = {
     "bright_white": 97,
 }
 
-_LEVEL_COLOURS = {
-    TRACE_LOG_LEVEL: "blue",
-    logging.DEBUG: "cyan",
-    logging.INFO: "green",
-    logging.WARNING: "yellow",
-    logging.ERROR: "red",
-    logging.CRITICAL: "bright_red",
-}
-_STATUS_COLOURS = {1: "bright_white", 2: "green", 3: "yellow", 4: "red", 5: "bright_red"}
-
 _ESCAPED_CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
 }
@@ -98,11 +89,27 @@ def style(text: str, fg: str | None = None, bold: bool = False) -> str:
     return f"{colour}{weight}{text}\033[0m"
 
 
+Colouring: TypeAlias = Callable[[str], str]
+
+
+def _in_colour(colour: str) -> Colouring:
+    return partial(style, fg=colour)
+
+
 class ColourizedFormatter(logging.Formatter):
     """Adds `%(levelprefix)s`, the level padded to eight characters and coloured.
 
     With colours, a record's `color_message` is shown in place of its message.
     """
+
+    level_name_colors: Mapping[int, Colouring] = {
+        TRACE_LOG_LEVEL: _in_colour("blue"),
+        logging.DEBUG: _in_colour("cyan"),
+        logging.INFO: _in_colour("green"),
+        logging.WARNING: _in_colour("yellow"),
+        logging.ERROR: _in_colour("red"),
+        logging.CRITICAL: _in_colour("bright_red"),
+    }
 
     def __init__(
         self,
@@ -120,8 +127,8 @@ class ColourizedFormatter(logging.Formatter):
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
         """The name of a level in the level's colour."""
-        colour = _LEVEL_COLOURS.get(level_no)
-        return style(level_name, fg=colour) if colour else level_name
+        in_colour = self.level_name_colors.get(level_no)
+        return in_colour(level_name) if in_colour else level_name
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """The line for `record`, which is left as it is for other handlers."""
@@ -151,11 +158,19 @@ class DefaultFormatter(ColourizedFormatter):
 class AccessFormatter(ColourizedFormatter):
     """For access records, whose five arguments are client, method, path, version and status."""
 
+    status_code_colours: Mapping[int, Colouring] = {
+        1: _in_colour("bright_white"),
+        2: _in_colour("green"),
+        3: _in_colour("yellow"),
+        4: _in_colour("red"),
+        5: _in_colour("bright_red"),
+    }
+
     def get_status_code(self, status_code: int) -> str:
         """The status with its reason phrase, coloured by its first digit."""
         status = f"{status_code} {_reason(status_code)}"
-        colour = _STATUS_COLOURS.get(status_code // 100)
-        return style(status, fg=colour) if self.use_colors and colour else status
+        in_colour = self.status_code_colours.get(status_code // 100)
+        return in_colour(status) if self.use_colors and in_colour else status
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         """The line for one request."""

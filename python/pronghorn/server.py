@@ -30,12 +30,14 @@ from pronghorn.addresses import addresses_of
 from pronghorn.browser_reload import BrowserReload
 from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
+from pronghorn.interfaces import calls_on
 from pronghorn.lifespan import LifespanOff, LifespanOn
 from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
 from pronghorn.memory import resident_mib
 from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 from pronghorn.readiness import Readiness
+from pronghorn.server_state import ServerState
 from pronghorn.static_files import ServedFiles
 from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
 from pronghorn.types import ASGI3Application
@@ -61,45 +63,6 @@ CANCELLED_TASKS_GRACE_S = 0.4
 """How long cancelled requests may take to unwind before their connections are closed."""
 
 logger = logging.getLogger("pronghorn.error")
-
-
-class ServerState:
-    """What a server is doing at the moment, read from the engine while there is one."""
-
-    def __init__(self) -> None:
-        self.engine: Engine | None = None
-        self.fixed_headers: list[tuple[bytes, bytes]] = []
-        self.date_header = False
-        self._requests_of_the_past = 0
-
-    @property
-    def total_requests(self) -> int:
-        """Requests answered so far."""
-        current = self.engine.request_count if self.engine else 0
-        return self._requests_of_the_past + current
-
-    @property
-    def connections(self) -> range:
-        """As long as there are open connections; the engine does not show them one by one."""
-        return range(self.engine.connection_count if self.engine else 0)
-
-    @property
-    def tasks(self) -> set[asyncio.Task[None]]:
-        """The tasks of requests whose application has not returned."""
-        return set(self.engine.tasks) if self.engine else set()
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """The fields that every response starts with."""
-        from email.utils import formatdate  # Costly, and rarely asked for.
-
-        date = formatdate(time.time(), usegmt=True).encode()
-        return [(b"date", date)] * self.date_header + self.fixed_headers
-
-    def forget_engine(self) -> None:
-        """Keep the counts and let go of an engine that is about to be closed."""
-        self._requests_of_the_past = self.total_requests
-        self.engine = None
 
 
 class Server:
@@ -210,6 +173,7 @@ class Server:
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due, ten times a second, and return whether the server is to end."""
+        self.server_state.refresh()
         if counter % TICKS_PER_SECOND == 0:
             await self._notify()
             if self._tls:
@@ -353,7 +317,7 @@ class Server:
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
         engine = self._new_engine(self._application(), self.lifespan.state, config.root_path)
-        state.engine = engine
+        state.open(engine)
         state.fixed_headers = config.encoded_headers
         state.date_header = config.date_header
         if self._link:
@@ -391,6 +355,7 @@ class Server:
             log_exception=_log_exception,
             access_log=self._open_access_log(),
             trust_proxy=self._trust_proxy(),
+            on_loop=calls_on(self._loop),
             static_files=ServedFiles(config.static) if config.static else None,
         )
 

@@ -14,9 +14,16 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pronghorn.access_format import format_complaint
-from pronghorn.addresses import parse_address
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG
-from pronghorn.memory import can_measure
+from pronghorn.option_checks import (
+    bind_complaint,
+    exempt_complaint,
+    header_complaint,
+    log_level_complaint,
+    memory_complaint,
+    path_complaint,
+    root_path_complaint,
+)
 from pronghorn.options import option, options_of
 from pronghorn.protocol_names import (
     HTTP_PROTOCOLS,
@@ -48,59 +55,6 @@ LIMITS = "Limits and timeouts"
 PROCESSES = "Processes and reloading"
 TLS = "TLS"
 WORKERS_MAX = 256
-
-
-def _header_complaint(headers: Any) -> str | None:
-    for header in headers:
-        if isinstance(header, str) or len(header) != 2:
-            return f"needs a name and a value as in `name:value`, got `{header}`."
-        name, value = header
-        if not name or not name.isascii() or not _is_token(name):
-            return f"has a name that is no HTTP field name, `{name}`; use letters, digits and `-`."
-        if not all(" " <= character <= "\xff" and character != "\x7f" for character in value):
-            return f"has a value with a character that HTTP does not allow, `{value!a}`."
-    return None
-
-
-def _is_token(name: str) -> bool:
-    # RFC 9110, section 5.6.2.
-    return all(character.isalnum() or character in "!#$%&'*+-.^_`|~" for character in name)
-
-
-def _log_level_complaint(level: Any) -> str | None:
-    if isinstance(level, int) or (isinstance(level, str) and level.lower() in LOG_LEVELS):
-        return None
-    return f"must be one of {', '.join(LOG_LEVELS)}, got `{level}`."
-
-
-def _root_path_complaint(root_path: Any) -> str | None:
-    if isinstance(root_path, str) and root_path.isascii() and root_path.isprintable():
-        return None
-    return f"must be printable ASCII, got `{root_path!a}`; percent-encode the rest."
-
-
-def _bind_complaint(bind: Any) -> str | None:
-    for text in [bind] if isinstance(bind, str) else bind:
-        try:
-            parse_address(text)
-        except ValueError as error:
-            return f"{error}, got `{text}`."
-    return None
-
-
-def _exempt_complaint(paths: Any) -> str | None:
-    wrong = next((path for path in paths if not path.startswith("/")), None)
-    return wrong and f"must be paths that begin with `/`, got `{wrong}`."
-
-
-def _path_complaint(path: Any) -> str | None:
-    if isinstance(path, str) and path.startswith("/"):
-        return None
-    return f"must start with `/`, got `{path}`."
-
-
-def _memory_complaint(limit: Any) -> str | None:
-    return None if can_measure() else "cannot be measured on this platform; leave it out."
 
 
 @dataclass(eq=False, repr=False)
@@ -179,7 +133,7 @@ class Settings:
         group=LOGGING,
         kind="text",
         choices=tuple(LOG_LEVELS),
-        check=_log_level_complaint,
+        check=log_level_complaint,
     )
     access_log: bool = option(True, "Enable/Disable access log.", group=LOGGING)
     use_colors: bool | None = option(None, "Enable/Disable colorized logging.", group=LOGGING)
@@ -252,7 +206,7 @@ class Settings:
         "",
         "Set the ASGI 'root_path' for applications submounted below a given URL path.",
         group=APPLICATION,
-        check=_root_path_complaint,
+        check=root_path_complaint,
     )
     limit_concurrency: int | None = option(
         None,
@@ -345,7 +299,7 @@ class Settings:
         group=HEADERS,
         kind="texts",
         flag="--header",
-        check=_header_complaint,
+        check=header_complaint,
     )
     factory: bool = option(
         False,
@@ -395,7 +349,7 @@ class Settings:
         "several times.",
         group=LISTENING,
         kind="texts",
-        check=_bind_complaint,
+        check=bind_complaint,
     )
     limit_request_line: int = option(
         65536, "Maximum size of a request's line in bytes.", group=LIMITS, minimum=16
@@ -445,7 +399,7 @@ class Settings:
         "that ends in * stands for all that begin like it. Can be given several times.",
         group=LIMITS,
         kind="texts",
-        check=_exempt_complaint,
+        check=exempt_complaint,
     )
     ws_deflate_window_bits: int = option(
         12,
@@ -483,7 +437,7 @@ class Settings:
         "Resident memory in MiB at which a worker is replaced, or a single process ends.",
         group=LIMITS,
         minimum=1,
-        check=_memory_complaint,
+        check=memory_complaint,
     )
     drain_delay: float = option(
         0,
@@ -496,7 +450,7 @@ class Settings:
         "Path that is answered with 503 as soon as the server is told to end, and by the "
         "application before.",
         group=PROCESSES,
-        check=_path_complaint,
+        check=path_complaint,
     )
     preload: bool = option(
         False,

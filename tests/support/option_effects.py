@@ -47,6 +47,7 @@ EFFECTS = {
     "timeout_request_header": "test_http1_limits.py::test_head_in_single_bytes_is_cut_by_its_clock",
     "timeout_request_body": "test_http1_limits.py::test_body_that_stops_is_cut_by_its_clock",
     "timeout_write": ("test_http1_limits.py::test_client_that_takes_nothing_of_a_response_is_cut"),
+    "workers": "test_workers.py::test_workers_share_connections_evenly",
     "bind": "test_listeners_wire.py::test_every_bound_address_is_served_and_told",
     "limit_request_line": "test_http1_limits.py::test_limits_follow_the_options",
     "limit_request_body": (
@@ -72,3 +73,12 @@ EFFECTS = {
         "test_server.py::test_headers_that_claim_to_be_a_proxys_are_stripped"
     ),
 }
+
+# Tests that are being written.
+PENDING = {
+    "ws", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout",
+    "ws_per_message_deflate", "ws_deflate_window_bits", "ws_deflate_context_takeover",
+    "ws_deflate_codecs", "reload", "reload_dirs", "reload_delay", "reload_includes",
+    "reload_excludes", "reload_browser", "timeout_worker_healthcheck",
+    "limit_max_memory", "drain_delay", "readiness_path", "preload",
+}  # fmt: skip

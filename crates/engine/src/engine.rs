@@ -136,7 +136,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         app, event_loop, *, state, root_path, default_headers, date_header, limits,
-        websocket, log, log_exception, access_log, trust_proxy, static_files
+        websocket, log, log_exception, access_log, trust_proxy, on_loop, static_files
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -152,6 +152,7 @@ impl Engine {
         log_exception: &Bound<'_, PyAny>,
         access_log: Option<&Bound<'_, PyAny>>,
         trust_proxy: Option<&Bound<'_, PyAny>>,
+        on_loop: &Bound<'_, PyAny>,
         static_files: Option<StaticOptions>,
     ) -> PyResult<Self> {
         let py = app.py();
@@ -169,6 +170,7 @@ impl Engine {
             log_exception: Object::from_bound(log_exception),
             access_log: access_log.map(self::access_log).transpose()?,
             owner: Owner::current(),
+            on_loop: Object::from_bound(on_loop),
             websockets: websocket.map(|options| options.websockets(py)).transpose()?,
         });
         let method =

@@ -28,6 +28,8 @@ pub struct Application {
     pub log_exception: Object,
     pub access_log: Option<AccessLog>,
     pub owner: Owner,
+    /// `on_loop(function, *arguments)`: a coroutine for the loop that calls and awaits it.
+    pub on_loop: Object,
     /// `None` where an upgrade to WebSocket is not supported.
     pub websockets: Option<WebSockets>,
 }

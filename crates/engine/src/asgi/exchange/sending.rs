@@ -2,20 +2,25 @@
 
 use crate::asgi::awaitable::Waiter;
 use crate::asgi::exchange::{Exchange, Kind};
+use crate::ffi::call::call;
 use crate::ffi::error::Raised;
-use crate::ffi::function::Channel;
+use crate::ffi::function::{Channel, receive_of, send_of};
 use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
 use crate::stream::Flow;
 
 impl<K: Kind> Channel for Exchange<K> {
     fn receive(this: &Ref<Self>) -> Result<Object, Raised> {
-        this.check_thread()?;
+        if !this.is_on_its_thread() {
+            return call(&this.application.on_loop, &[&receive_of(this)?]);
+        }
         Waiter::for_message(this)
     }
 
     fn send(this: &Ref<Self>, message: &Object) -> Result<Object, Raised> {
-        this.check_thread()?;
+        if !this.is_on_its_thread() {
+            return call(&this.application.on_loop, &[&send_of(this)?, message]);
+        }
         let flow = K::send(this, message)?;
         if !this.in_step.get() {
             this.streams.attend_soon(this.stream);
@@ -29,12 +34,9 @@ impl<K: Kind> Channel for Exchange<K> {
 }
 
 impl<K: Kind> Exchange<K> {
-    fn check_thread(&self) -> Result<(), Raised> {
-        if self.application.owner.is_current() {
-            return Ok(());
-        }
-        Err(Raised::runtime_error(
-            "ASGI receive and send must be called on the thread of their event loop",
-        ))
+    /// Other threads hold the interpreter like this one, but everything here waits and writes on the
+    /// loop's.
+    fn is_on_its_thread(&self) -> bool {
+        self.application.owner.is_current()
     }
 }

@@ -2,7 +2,8 @@
 
 from pronghorn.cli import main
 from pronghorn.launcher import run
-from pronghorn.server import Server, ServerState
+from pronghorn.server import Server
+from pronghorn.server_state import ServerState
 
 from .config import INTERFACES, LIFESPAN, LOG_LEVELS, LOGGING_CONFIG, STARTUP_FAILURE, Config
 
