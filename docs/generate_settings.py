@@ -31,6 +31,7 @@ VALUES = {
     "path": "path",
     "texts": "text, several times",
     "paths": "path, several times",
+    "files": "path, several times",
     "object": "object; only in Python",
 }
 

@@ -93,7 +93,7 @@ def test_objects_have_every_public_name_of_uvicorns() -> None:
         (type(theirs).__name__, name)
         for theirs, ours in pairs
         for name in public_names(theirs) - public_names(ours) - modules
-    } - {("Config", "ssl")}
+    }
     assert not missing
 
 
