@@ -61,11 +61,12 @@ bench: $(VENV)/.built
 bench-smoke: $(VENV)/.built
 	$(BIN)/python bench/run.py --smoke --pronghorn $(BIN)/pronghorn
 
-## fuzz: the HTTP/1 parser, for SECONDS (needs clang's runtime; cargo-fuzz installs itself)
+## fuzz: the HTTP/1 parser or another TARGET, for SECONDS (needs clang's runtime; cargo-fuzz installs itself)
 SECONDS ?= 600
+TARGET ?= http1
 fuzz:
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-	cd crates/proto && cargo +nightly fuzz run http1 -- -max_total_time=$(SECONDS)
+	cd crates/proto && cargo +nightly fuzz run $(TARGET) -- -max_total_time=$(SECONDS)
 
 ## fuzz-fastapi: the accelerator against FastAPI itself, 100,000 requests (about ten minutes)
 REQUESTS ?= 100000
