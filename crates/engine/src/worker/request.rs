@@ -290,13 +290,18 @@ impl Worker {
             return Ok(None);
         }
         let origin = self.origin(id.connection)?;
-        let scope = self.application.scopes.make(head, source, &origin)?;
+        let is_websocket =
+            self.application.websockets.is_some() && handshake::is_wanted(head, source);
+        let mut scope = self.application.scopes.make(head, source, &origin)?;
+        if is_websocket {
+            scope = self.websocket_scope(head, source, scope)?;
+        }
         if head.forwarded
             && let Some(trust_proxy) = &self.trust_proxy
         {
             call(trust_proxy, &[&scope])?;
         }
-        if self.application.websockets.is_some() && handshake::is_wanted(head, source) {
+        if is_websocket {
             return self.begin_websocket(id, head, source, scope);
         }
         if head.upgrade.is_some() {

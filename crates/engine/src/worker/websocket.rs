@@ -20,8 +20,18 @@ use crate::worker::Worker;
 use crate::worker::request::closed;
 
 impl Worker {
-    /// Makes an exchange of a head that asks for a WebSocket; `scope` is that of a request. `None`
-    /// when it is refused.
+    /// Makes a WebSocket's of the scope of a request.
+    pub(super) fn websocket_scope(
+        &self,
+        head: &RequestHead,
+        source: &[u8],
+        scope: Object,
+    ) -> Result<Object, Raised> {
+        let subprotocols: SmallVec<[&[u8]; 8]> = subprotocols(head, source).collect();
+        self.application.scopes.make_websocket(scope, &subprotocols)
+    }
+
+    /// Makes an exchange of a head that asks for a WebSocket. `None` when it is refused.
     pub(super) fn begin_websocket(
         &self,
         id: StreamId,
@@ -30,8 +40,6 @@ impl Worker {
         scope: Object,
     ) -> Result<Option<Carried>, Raised> {
         self.end_after_handshake(id);
-        let subprotocols: SmallVec<[&[u8]; 8]> = subprotocols(head, source).collect();
-        let scope = self.application.scopes.make_websocket(scope, &subprotocols)?;
         let deflate = self.application.websockets.as_ref().and_then(|all| all.deflate.as_ref());
         let handshake = match Handshake::of_upgrade(head, source, deflate) {
             Ok(handshake) => handshake,
