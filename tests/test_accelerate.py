@@ -51,3 +51,99 @@ def test_off_imports_nothing_of_it(choice: str) -> None:
     )
     printed = subprocess.check_output([sys.executable, "-c", code], cwd=TESTS, text=True)
     assert printed.strip() == str(choice == "auto")
+
+
+APP = """
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+class Item(BaseModel):
+    name: str
+
+app = FastAPI()
+
+@app.get("/")
+async def home() -> dict[str, str]:
+    return {"hello": "world"}
+
+@app.post("/items")
+async def create(item: Item) -> Item:
+    return item
+
+def ask():
+    import asyncio, httpx
+
+    async def both():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            first = await client.get("/")
+            second = await client.post("/items", json={"name": "a"})
+        return first.text, second.text
+
+    return asyncio.run(both())
+
+def tiers():
+    from pronghorn.fastapi import report
+    return {each.path: each.tier for each in report(app) if each.path in ("/", "/items")}
+"""
+
+
+def run(code: str) -> list[str]:
+    """The lines that a script prints, in a process of its own."""
+    return subprocess.check_output([sys.executable, "-c", code], cwd=TESTS, text=True).splitlines()
+
+
+FORGET = """
+from pronghorn.fastapi import install, start_up_line, state
+from pronghorn.fastapi import fingerprints
+for name in list(fingerprints.known()):
+    if name.startswith({prefix!r}):
+        del fingerprints.known()[name]
+install()
+"""
+
+
+def test_an_unknown_function_switches_off_what_it_is_needed_for() -> None:
+    lines = run(
+        FORGET.format(prefix="starlette.requests:Request.json")
+        + APP
+        + "print(ask()); print(tiers()); print(start_up_line()[1])"
+    )
+    assert lines[0] == str(('{"hello":"world"}', '{"name":"a"}'))
+    assert lines[1] == str({"/": "compiled", "/items": "routed"})
+    assert lines[2].startswith("FastAPI accelerator is in part: it does not know FastAPI ")
+    assert lines[2].endswith("well enough for: json_body.")
+
+
+def test_an_unknown_version_is_left_alone() -> None:
+    lines = run(
+        FORGET.format(prefix="") + APP + "print(ask()); print(state.features, start_up_line()[1])"
+    )
+    assert lines[0] == str(('{"hello":"world"}', '{"name":"a"}'))
+    assert lines[1].startswith("frozenset() FastAPI accelerator is off: it does not know FastAPI ")
+
+
+def test_an_application_or_an_endpoint_can_be_left_to_fastapi() -> None:
+    script = "from pronghorn.fastapi import accelerate, keep_original\n" + APP + "accelerate(app)\n"
+    assert run(script + "keep_original(home); print(tiers())") == [
+        str({"/": "original", "/items": "compiled"})
+    ]
+    assert run(script + "keep_original(app); print(tiers(), ask()[0])") == [
+        str({"/": "original", "/items": "original"}) + ' {"hello":"world"}'
+    ]
+
+
+def test_uninstalling_gives_the_classes_their_methods_back() -> None:
+    assert run(
+        "from fastapi import FastAPI; before = FastAPI.__call__\n"
+        "from pronghorn.fastapi import install, uninstall; install()\n"
+        "print(FastAPI.__call__ is before); uninstall(); print(FastAPI.__call__ is before)"
+    ) == ["False", "True"]
+
+
+def test_routes_are_listed_with_the_reason() -> None:
+    command = [sys.executable, "-m", "pronghorn", "routes", "support.fastapi_app:app"]
+    printed = subprocess.check_output(command, cwd=TESTS, text=True)
+    lines = [line.split(maxsplit=2) for line in printed.splitlines()[1:]]
+    assert ["GET", "/", "compiled"] in lines
+    assert ["GET,HEAD", "/docs", "routed  (it is a Starlette route)"] in lines
