@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build docs docs-settings bench bench-smoke fuzz \
-	fuzz-fastapi fastapi-suites autobahn clean
+	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -72,6 +72,10 @@ fuzz:
 REQUESTS ?= 100000
 fuzz-fastapi: $(VENV)/.built
 	cd tests && ../$(BIN)/python -m accelerator.fuzz --requests $(REQUESTS)
+
+## fuzz-fastapi-mutants: that the fuzzer finds each of the faults planted into the accelerator
+fuzz-fastapi-mutants: $(VENV)/.built
+	cd tests && ../$(BIN)/python -m accelerator.mutants
 
 ## fastapi-suites: the test suites of FastAPI and Starlette with and without the accelerator
 RELEASES ?= 3

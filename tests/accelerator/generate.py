@@ -94,7 +94,7 @@ class Maker:
         for _ in range(self.one((0, 1, 3))):
             parts += self.route("app", "")
         parts += [self.one(words.MIDDLEWARES) for _ in range(self.one((0, 0, 0, 1, 1, 2, 3)))]
-        parts += [self.one(words.HANDLERS) for _ in range(self.one((0, 0, 1, 2, 3)))]
+        parts += [self.one(words.HANDLERS) for _ in range(self.one((0, 0, 1, 3, 5)))]
         return parts
 
     def dependency(self) -> str:
@@ -294,6 +294,8 @@ class Maker:
         self.endpoints.append(name)
         seen = f"seen = [{', '.join(self.arguments(signature))}]"
         effects = self.effects(signature, name)
+        if self.chance(0.2):
+            effects += "    grow(*seen)\n"
         if not value or self.chance(0.15):
             value = self.one(words.RETURNS)
         kind = self.one(("async",) * 6 + ("def",) * 3 + ("stream", "jsonl"))
@@ -352,8 +354,8 @@ class Maker:
         name = self.name("end")
         facts = RouteFacts(prefix + path, method.upper())
         signature = self.signature(facts, parameters, method in ("post", "put", "patch"), 3)
-        options = self.one(words.ROUTE_OPTIONS)
-        also = self.one(words.ROUTE_OPTIONS)
+        options = self.one(words.ROUTE_OPTIONS) if self.chance(0.55) else ""
+        also = self.one(words.ROUTE_OPTIONS) if self.chance(0.4) else ""
         if also.partition("=")[0] not in options:
             options = ", ".join(filter(None, (options, also)))
         annotation = self.one(words.ANNOTATIONS)

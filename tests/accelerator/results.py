@@ -144,6 +144,12 @@ RESULTS: dict[str, Any] = {
     "false": lambda: False,
 }
 
+# Those that JSON encoders with short cuts get wrong.
+PLAIN_RESULTS = (
+    "nan", "inf", "topnan", "float", "big", "huge", "surrogate", "surrogatekey", "sa", "intkeys",
+    "enumkey", "odd", "oddkey", "deep", "deeper", "cycle", "text", "textsub", "intsub", "dictsub",
+)  # fmt: skip
+
 
 async def noop() -> None:
     return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from accelerator import vocabulary as words
-from accelerator.results import RESULTS
+from accelerator.results import PLAIN_RESULTS, RESULTS
 from accelerator.signatures import has_default
 from accelerator.world import ERRORS
 
@@ -135,6 +135,8 @@ def body_for(chance: random.Random, facts: RouteFacts, odd: float) -> tuple[byte
              '{"b0": {"name": "n", "price": 1}, "b0b": {"name": "o"}}', '{"b0b": {}}', "null")
         )  # fmt: skip
     else:
+        if has_default(parameter.code) and chance.random() < 0.4:
+            return b"", ""
         text = value_of(chance, parameter, odd)
     if chance.random() < odd / 2:
         text = mutated(chance, text)
@@ -206,7 +208,7 @@ def plan_for(chance: random.Random, facts: RouteFacts) -> dict[str, Any]:
     plan: dict[str, Any] = {}
     draw = chance.random()
     if draw < 0.2:
-        plan["result"] = chance.choice(tuple(RESULTS))
+        plan["result"] = chance.choice(PLAIN_RESULTS if chance.random() < 0.5 else tuple(RESULTS))
     elif draw < 0.38 and facts.names:
         kinds = tuple(ERRORS)
         plan["raise"] = {chance.choice(facts.names): chance.choice(kinds)}

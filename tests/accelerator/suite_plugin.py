@@ -17,7 +17,9 @@ COUNTS = Path(os.environ["PRONGHORN_SUITE_COUNTS"])
 if MODE == "on":
     import counting
     from pronghorn.fastapi import install, state
+    from rewriting import accept
 
+    accept()
     counting.watch()
     install()
 

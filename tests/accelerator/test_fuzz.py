@@ -10,6 +10,7 @@ import pytest
 
 from accelerator.fuzz import Fuzzer, report
 from accelerator.generate import make_case
+from accelerator.mutants import MUTANTS, mutated, source_of
 
 REQUESTS = 3000
 FIRST_SEED = 0
@@ -31,3 +32,18 @@ def test_a_seed_always_makes_the_same_case() -> None:
         one, other = make_case(seed), make_case(seed)
         assert one.source == other.source
         assert one.actions == other.actions
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_fault_has_its_place_in_the_source(name: str) -> None:
+    mutant = MUTANTS[name]
+    source = source_of(mutant.module)
+    assert compile(mutated(mutant, source), "mutant", "exec")
+    assert mutated(mutant, source) != source
+
+
+@pytest.mark.parametrize("name", ["other-content-type", "endpoint-not-in-scope"])
+@pytest.mark.timeout(120)
+def test_a_planted_fault_is_found(name: str) -> None:
+    with Fuzzer(mutant=name) as fuzzer:
+        assert fuzzer.run(500, FIRST_SEED, shrinks=False).differences

@@ -227,7 +227,7 @@ FITTING = {
 }
 
 ANNOTATIONS = (
-    "", "", "", "", " -> Any", " -> dict[str, Any]", " -> Item", " -> list[Item]",
+    "", "", "", "", "", "", "", "", " -> Any", " -> dict[str, Any]", " -> Item", " -> list[Item]",
     " -> Item | None", " -> Response", " -> JSONResponse", " -> str", " -> Checked", " -> Point",
     " -> None", " -> Page[Item]", " -> Movie",
 )  # fmt: skip
@@ -372,6 +372,18 @@ def handled_500(request: Request, error: Exception):
 async def handled_404(request: Request, error: Exception):
     note("handler.404", seen_in(request.scope))
     return PlainTextResponse("own 404", 404)
+""",
+    """
+@app.exception_handler(418)
+async def handled_418(request: Request, error: Exception):
+    note("handler.teapot", error, seen_in(request.scope))
+    return PlainTextResponse("own 418", 418, getattr(error, "headers", None))
+""",
+    """
+@app.exception_handler(409)
+def handled_409(request: Request, error: Exception):
+    note("handler.409", error)
+    return PlainTextResponse("own 409", 409)
 """,
     """
 @app.exception_handler(PlannedError)

@@ -25,6 +25,8 @@ from fastapi.security import SecurityScopes
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from accelerator.models import Item
+
 colour_context: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 MAIN_THREAD = threading.get_ident()
 
@@ -67,6 +69,15 @@ def note(name: str, *values: Any) -> None:
     kind = world.plan.get("raise", {}).get(name)
     if kind is not None:
         raise ERRORS[kind]()
+
+
+def grow(*values: Any) -> None:
+    """Change what was given in place, as careless code does with a default."""
+    for value in values:
+        if isinstance(value, list):
+            value.append("grown")
+        elif isinstance(value, Item):
+            value.__dict__["name"] = "grown"
 
 
 async def pause(name: str) -> None:
@@ -172,7 +183,7 @@ def seen_in(scope: Any) -> str:
             "route": getattr(route, "path", None) and f"{type(route).__name__} {route.path}",
             "endpoint": getattr(scope.get("endpoint"), "__name__", None),
             "path_params": scope.get("path_params"),
-            "router": type(scope.get("router")).__name__,
+            "router": len(getattr(scope.get("router"), "routes", ())),
             "app": type(scope.get("app")).__name__,
             "root_path": scope.get("root_path"),
             "app_root_path": scope.get("app_root_path"),

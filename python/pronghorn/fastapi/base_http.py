@@ -139,6 +139,12 @@ class _Passage:
         return message
 
 
+_CALL_NEXT = "BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>"
+# Spans for middleware are named after these.
+_Passage._send.__qualname__ = f"{_CALL_NEXT}.send_no_error"
+_Passage._receive_or_disconnect.__qualname__ = f"{_CALL_NEXT}.receive_or_disconnect"
+
+
 class _Group(TaskGroup):
     """A task group whose tasks nobody holds a handle of."""
 

@@ -169,9 +169,11 @@ class Operation:
         line, call = self.line, self.call
         if "run_endpoint_function" in self.shape.replaced_steps:
             dependant = self.name(self.facts.dependant, "dependant")
+            # What has replaced the solver as well may want its own values back.
+            values = f"dict({arguments})" if self.solves else "values"
             line(
                 f"raw = await routing.run_endpoint_function(dependant={dependant}, "
-                f"values=dict({arguments}), is_coroutine={self.facts.is_coroutine!r})"
+                f"values={values}, is_coroutine={self.facts.is_coroutine!r})"
             )
         elif self.facts.is_coroutine:
             with self.block(self._operation("endpoint")):

@@ -1,0 +1,379 @@
+"""An application under OpenTelemetry, Sentry or Logfire, and what those have recorded of requests.
+
+`python -m accelerator.telemetry_app SETUP [--accelerate]` prints it as JSON, without what differs
+from run to run (times, identifiers, addresses, the frames of stacks). `test_telemetry` compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+PATHS: tuple[tuple[str, str, bytes, Any], ...] = (
+    ("GET", "/", b"", None),
+    ("GET", "/items/7", b"q=1&key=secret", None),
+    ("GET", "/items/x", b"", None),
+    ("POST", "/items", b"", {"name": "n", "price": 1}),
+    ("POST", "/items", b"", {"name": 1}),
+    ("GET", "/plain", b"", None),
+    ("GET", "/dependencies", b"", None),
+    ("GET", "/background", b"", None),
+    ("GET", "/http-error", b"", None),
+    ("GET", "/error", b"", None),
+    ("GET", "/handled", b"", None),
+    ("GET", "/r/included", b"", None),
+    ("GET", "/mounted/sub/3", b"", None),
+    ("GET", "/stream", b"", None),
+    ("GET", "/invalid-response", b"", None),
+    ("GET", "/nowhere", b"", None),
+    ("PUT", "/items", b"", None),
+)
+HEADERS = [(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+
+Collect = Callable[[], list[Any]]
+Wrap = Callable[[Any], None]
+
+
+def build(**options: Any) -> Any:
+    from fastapi import (
+        APIRouter,
+        BackgroundTasks,
+        Depends,
+        FastAPI,
+        HTTPException,
+        Request,
+        Response,
+    )
+    from fastapi.responses import PlainTextResponse, StreamingResponse
+    from pydantic import BaseModel
+
+    class Item(BaseModel):
+        name: str
+        price: float = 1.0
+
+    app = FastAPI(**options)
+    router = APIRouter(prefix="/r")
+    sub = FastAPI(**options)
+
+    @app.middleware("http")
+    async def middleware(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers["x-middleware"] = "1"
+        return response
+
+    @app.get("/")
+    async def root() -> dict[str, str]:
+        return {"hello": "world"}
+
+    @app.get("/items/{number}")
+    async def item(number: int, q: int = 0) -> dict[str, int]:
+        return {"number": number, "q": q}
+
+    async def post_item(given: Any) -> Any:
+        return given
+
+    post_item.__annotations__ = {"given": Item, "return": Item}
+    app.post("/items")(post_item)
+
+    @app.get("/plain")
+    def plain() -> str:
+        return "plain"
+
+    async def generator() -> Any:
+        yield "a"
+
+    def in_thread(value: str = Depends(generator)) -> str:
+        return value + "b"
+
+    @app.get("/dependencies")
+    async def dependencies(value: str = Depends(in_thread)) -> str:
+        return value
+
+    def task() -> None:
+        """Nothing to do."""
+
+    @app.get("/background")
+    async def background(tasks: BackgroundTasks) -> str:
+        tasks.add_task(task)
+        return "x"
+
+    background.__annotations__["tasks"] = BackgroundTasks
+
+    @app.get("/http-error")
+    async def http_error() -> None:
+        raise HTTPException(418, "teapot")
+
+    @app.get("/error")
+    async def error() -> None:
+        raise ValueError("unhandled")
+
+    @app.exception_handler(KeyError)
+    async def handle(request: Request, error: KeyError) -> Response:
+        return PlainTextResponse("handled", 503)
+
+    @app.get("/handled")
+    async def handled() -> None:
+        raise KeyError("k")
+
+    @router.get("/included")
+    async def included() -> str:
+        return "included"
+
+    @sub.get("/sub/{number}")
+    async def mounted(number: int) -> int:
+        return number
+
+    @app.get("/stream")
+    async def stream() -> Any:
+        return StreamingResponse(iter(["a", "b"]))
+
+    @app.get("/invalid-response")
+    async def invalid_response() -> int:
+        return "x"  # type: ignore[return-value]
+
+    app.include_router(router)
+    app.mount("/mounted", sub)
+    return app
+
+
+# The setups: each returns the application, and what gives what was recorded since the last call
+
+
+def spans_of(exporter: Any) -> Collect:
+    def collect() -> list[Any]:
+        spans = exporter.get_finished_spans()
+        names = {each.context.span_id: each.name for each in spans}
+        found = [
+            {
+                "name": each.name,
+                "kind": each.kind.name,
+                "parent": names.get(each.parent.span_id, "remote") if each.parent else None,
+                "attributes": dict(each.attributes or {}),
+                "status": each.status.status_code.name,
+                "events": [
+                    [event.name, {k: v for k, v in event.attributes.items() if "stack" not in k}]
+                    for event in each.events
+                ],
+            }
+            for each in spans
+        ]
+        exporter.clear()
+        return found
+
+    return collect
+
+
+def providers() -> tuple[Any, Any]:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, exporter
+
+
+def native() -> tuple[Any, Collect]:
+    """FastAPI's own telemetry, by a global provider, with metrics and logs."""
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    provider, exporter = providers()
+    trace.set_tracer_provider(provider)
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    spans = spans_of(exporter)
+
+    def collect() -> list[Any]:
+        data = reader.get_metrics_data()
+        points = [
+            [metric.name, dict(point.attributes), getattr(point, "count", None)]
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        ]
+        return [*spans(), *sorted(points, key=str)]
+
+    return build(), collect
+
+
+def native_of_application() -> tuple[Any, Collect]:
+    """FastAPI's own telemetry, by a provider for the application, without operations."""
+    provider, exporter = providers()
+    app = build(telemetry={"tracer_provider": provider, "operation_spans": False})
+    return app, spans_of(exporter)
+
+
+def instrumented() -> tuple[Any, Collect]:
+    """OpenTelemetry's instrumentation of one application."""
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    provider, exporter = providers()
+    app = build()
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider)
+    return app, spans_of(exporter)
+
+
+def instrumented_class() -> tuple[Any, Collect]:
+    """OpenTelemetry's instrumentation of every application, and a global provider."""
+    from opentelemetry import trace
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    provider, exporter = providers()
+    trace.set_tracer_provider(provider)
+    FastAPIInstrumentor().instrument()
+    return build(), spans_of(exporter)
+
+
+def sentry(**options: Any) -> tuple[Any, Collect]:
+    import sentry_sdk
+    from sentry_sdk.envelope import Envelope
+    from sentry_sdk.transport import Transport
+
+    envelopes: list[Envelope] = []
+
+    class Kept(Transport):
+        def capture_envelope(self, envelope: Envelope) -> None:
+            envelopes.append(envelope)
+
+    sentry_sdk.init(dsn="http://key@localhost/1", transport=Kept, **options)
+
+    def collect() -> list[Any]:
+        sentry_sdk.flush()
+        found = [event_of(item) for each in envelopes for item in each.items]
+        envelopes.clear()
+        return [each for each in found if each is not None]
+
+    return build(), collect
+
+
+def event_of(item: Any) -> Any:
+    """What an event or transaction says, in which run and process do not matter."""
+    event = item.payload.json
+    if not isinstance(event, dict) or item.type not in ("event", "transaction"):
+        return None
+    trace = dict(event.get("contexts", {}).get("trace", {}))
+    data = {key: value for key, value in trace.get("data", {}).items() if key != "thread.id"}
+    return {
+        "type": item.type,
+        "transaction": event.get("transaction"),
+        "info": event.get("transaction_info"),
+        "request": {k: v for k, v in event.get("request", {}).items() if k != "env"},
+        "trace": [trace.get("op"), trace.get("status"), trace.get("origin"), data],
+        "tags": event.get("tags"),
+        "user": event.get("user"),
+        "spans": [
+            [each.get("op"), each.get("description"), each.get("status"), each.get("tags")]
+            for each in event.get("spans", [])
+        ],
+        "exceptions": [
+            [each.get("type"), each.get("value"), each.get("mechanism")]
+            for each in event.get("exception", {}).get("values", [])
+        ],
+        "breadcrumbs": len(event.get("breadcrumbs", {}).get("values", [])),
+    }
+
+
+def sentry_middleware_spans() -> tuple[Any, Collect]:
+    from sentry_sdk.integrations.fastapi import FastApiIntegration
+    from sentry_sdk.integrations.starlette import StarletteIntegration
+
+    return sentry(
+        traces_sample_rate=1.0,
+        integrations=[
+            StarletteIntegration(middleware_spans=True, transaction_style="endpoint"),
+            FastApiIntegration(middleware_spans=True, transaction_style="endpoint"),
+        ],
+    )
+
+
+def logfire() -> tuple[Any, Collect]:
+    import logfire as library
+    from logfire.testing import TestExporter
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    exporter = TestExporter()
+    library.configure(
+        send_to_logfire=False,
+        console=False,
+        additional_span_processors=[SimpleSpanProcessor(exporter)],
+    )
+    app = build()
+    library.instrument_fastapi(app)
+
+    def collect() -> list[Any]:
+        found = [
+            {
+                "name": each["name"],
+                "attributes": {
+                    key: "a time" if "timestamp" in key else value
+                    for key, value in each["attributes"].items()
+                    if "lineno" not in key and "stack" not in key
+                },
+            }
+            for each in exporter.exported_spans_as_dict(fixed_line_number=None)
+        ]
+        exporter.clear()
+        return found
+
+    return app, collect
+
+
+SETUPS: dict[str, Callable[[], tuple[Any, Collect]]] = {
+    "native": native,
+    "native-of-application": native_of_application,
+    "instrumented": instrumented,
+    "instrumented-class": instrumented_class,
+    "sentry": lambda: sentry(traces_sample_rate=1.0),
+    "sentry-errors-only": sentry,
+    "sentry-middleware-spans": sentry_middleware_spans,
+    "logfire": logfire,
+}
+
+
+async def play(app: Any, collect: Collect) -> list[Any]:
+    from accelerator.ask import asked
+
+    results = []
+    # Twice: what is made at the first request, and what is used from then on.
+    for _ in range(2):
+        for method, path, query, body in PATHS:
+            answer = await asked(app, path, method, query=query, json_body=body, headers=HEADERS)
+            sent = [[m.get("status"), str(m.get("headers")), str(m.get("body"))]
+                    for m in answer.messages]  # fmt: skip
+            results.append([method, path, sent, repr(answer.error), collect()])
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("setup", choices=SETUPS)
+    parser.add_argument("--accelerate", action="store_true")
+    arguments = parser.parse_args()
+    tiers: dict[str, int] = {}
+    if arguments.accelerate:
+        from pronghorn.fastapi import install
+
+        from accelerator.counting import watch
+
+        watch()
+        install()
+    app, collect = SETUPS[arguments.setup]()
+    results = anyio.run(play, app, collect)
+    if arguments.accelerate:
+        from accelerator.counting import requests_by_tier
+
+        tiers = requests_by_tier()
+    json.dump({"results": results, "tiers": tiers}, sys.stdout, default=str, sort_keys=True)
+
+
+if __name__ == "__main__":
+    main()
