@@ -7,11 +7,15 @@ import errno
 import select
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
 from conftest import Start
+from support.frames import WebSocket
 from support.remote import literal
+from support.server import Server
+from support.tls import Certificates
 
 APP = """
 import os
@@ -167,3 +171,51 @@ def test_uvicorns_name_of_the_head_limit_is_obeyed(start: Start) -> None:
         with server.connect() as wire:
             wire.send_request("GET", "/", f"X-A: {'a' * size}")
             assert wire.response().status == status
+
+
+@pytest.mark.parametrize(
+    ("option", "version", "cipher"),
+    [
+        (("--ssl-version", "5"), "TLSv1.2", None),  # ssl.PROTOCOL_TLSv1_2
+        (("--ssl-ciphers", "ECDHE-ECDSA-AES256-SHA384"), "TLSv1.2", "ECDHE-ECDSA-AES256-SHA384"),
+        ((), "TLSv1.3", None),
+    ],
+    ids=["version", "ciphers", "default"],
+)
+def test_tls_is_as_the_options_say(
+    option: tuple[str, ...],
+    version: str,
+    cipher: str | None,
+    start: Start,
+    certificates: Certificates,
+) -> None:
+    files = certificates.issue("localhost")
+    client = certificates.client()
+    server = start("support.apps:app", *files.options, *option, client_context=client)
+    if cipher:
+        client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+        client.wrap_socket(connection, server_hostname="localhost") as secure,
+    ):
+        assert secure.version() == version
+        assert cipher is None or secure.cipher()[0] == cipher  # type: ignore[index]
+
+
+def growth_bytes(server: Server) -> int:
+    """What stays of the memory for forty WebSockets that have compressed a message."""
+    with contextlib.ExitStack() as stack:
+        server.barrier()
+        before = server.rss_bytes()
+        for _ in range(40):
+            offer = "Sec-WebSocket-Extensions: permessage-deflate"
+            opened = stack.enter_context(WebSocket(server, "/echo", offer))
+            opened.text("text " * 200)
+            assert opened.frame().rsv == 4
+        return server.rss_bytes() - before
+
+
+def test_codecs_of_websockets_are_kept(start: Start) -> None:
+    few = growth_bytes(start("support.apps:app", "--ws-deflate-codecs", "1"))
+    many = growth_bytes(start("support.apps:app", "--ws-deflate-codecs", "64"))
+    assert many > few + (2 << 20)

@@ -68,6 +68,32 @@ EFFECTS = {
     "limit_concurrency_exempt": (
         "test_http1_limits.py::test_exempt_paths_are_served_beyond_the_limit"
     ),
+    "ssl_keyfile": "test_tls_certificates.py::test_certificate_is_chosen_by_name",
+    "ssl_certfile": "test_tls_certificates.py::test_certificate_is_chosen_by_name",
+    "ssl_keyfile_password": (
+        "test_tls_certificates.py::test_encrypted_key_is_read_with_its_password"
+    ),
+    "ssl_cert_reqs": (
+        "test_tls_certificates.py::test_client_certificate_is_shown_to_the_application"
+    ),
+    "ssl_ca_certs": "test_tls_certificates.py::test_client_certificate_is_shown_to_the_application",
+    "ssl_context_factory": "test_tls_certificates.py::test_context_factory_makes_the_context",
+    "ssl_redirect_port": "test_tls_certificates.py::test_plain_http_is_sent_on_to_https",
+    "ssl_version": "test_option_effects.py::test_tls_is_as_the_options_say",
+    "ssl_ciphers": "test_option_effects.py::test_tls_is_as_the_options_say",
+    "ws": "test_websocket_options.py::test_none_serves_the_upgrade_as_plain_http",
+    "ws_max_size": "test_websocket_options.py::test_max_size_is_the_largest_message",
+    "ws_max_queue": "test_websocket_options.py::test_reading_pauses_while_the_application_lags",
+    "ws_ping_interval": "test_websocket_options.py::test_pings_are_sent_and_their_pongs_counted",
+    "ws_ping_timeout": "test_websocket_options.py::test_client_that_vanishes_is_found",
+    "ws_per_message_deflate": "test_websocket_options.py::test_deflate_can_be_turned_off",
+    "ws_deflate_window_bits": (
+        "test_websocket_options.py::test_deflate_options_are_what_is_agreed_on"
+    ),
+    "ws_deflate_context_takeover": (
+        "test_websocket_options.py::test_deflate_options_are_what_is_agreed_on"
+    ),
+    "ws_deflate_codecs": "test_option_effects.py::test_codecs_of_websockets_are_kept",
     "ssl_handshake_timeout": "test_tls.py::test_handshake_has_its_time",
     "static": "test_static_files.py::test_file_is_served",
     "forwarded_header": "test_option_effects.py::test_forwarded_header_says_which_fields_count",
@@ -78,11 +104,7 @@ EFFECTS = {
 
 # Tests that are being written.
 PENDING = {
-    *("ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_version", "ssl_cert_reqs"),
-    *("ssl_ca_certs", "ssl_ciphers", "ssl_context_factory", "ssl_redirect_port"),
-    "ws", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout",
-    "ws_per_message_deflate", "ws_deflate_window_bits", "ws_deflate_context_takeover",
-    "ws_deflate_codecs", "reload", "reload_dirs", "reload_delay", "reload_includes",
+    "reload", "reload_dirs", "reload_delay", "reload_includes",
     "reload_excludes", "reload_browser", "timeout_worker_healthcheck",
     "limit_max_memory", "drain_delay", "readiness_path", "preload",
 }  # fmt: skip
