@@ -38,7 +38,7 @@ def change_for(maker: Maker) -> str:
                 "app.router.routes.insert(0, app.router.routes.pop())",
                 f"@{router}.get('/late/{{x}}')\ndef {extra}(x: int):\n    return x",
                 f"route = api_routes(app)[{index} % len(api_routes(app))]\n"
-                "inner = route.app\nasync def wrapping(scope, receive, send):\n"
+                "async def wrapping(scope, receive, send, inner=route.app):\n"
                 "    note('wrapped app')\n    await inner(scope, receive, send)\n"
                 "route.app = wrapping",
                 f"route = api_routes(app)[{index} % len(api_routes(app))]\n"

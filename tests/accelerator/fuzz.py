@@ -188,8 +188,10 @@ class Fuzzer:
             one, other = self.both(case)
             expected.append(one.transcripts)
             got.append(other.transcripts)
-            if all(each == expected[0] for each in expected) and len(expected) >= 3:
-                # FastAPI is steady: what the accelerator does has to be the same each time.
+            is_steady = all(each == expected[0] for each in expected) and len(expected) >= 3
+            if is_steady and case.backend == "asyncio":
+                # What the accelerator does has to be the same each time. (Trio throws dice for
+                # the order of tasks.)
                 return False
             if any(each in expected for each in got):
                 return True

@@ -92,10 +92,8 @@ def compare(environment: Environment, suite: str, arguments: argparse.Namespace)
                 problems += 1
                 print(f"  DIFFERS {name}: {old} without, {new} with the accelerator")
     elif "on" in results:
-        for name, outcome in sorted(results["on"].outcomes.items()):
-            if outcome in ("failed", "error"):
-                problems += 1
-                print(f"  {outcome.upper()} {name}")
+        failed = [name for name, what in results["on"].outcomes.items() if what in FAILED]
+        problems += blamed(environment, suite, failed, results["on"].outcomes)
     if suite == "fastapi" and "on" in results and not arguments.pytest:
         requests = results["on"].requests
         total = sum(requests[tier] for tier in TIERS)
@@ -104,6 +102,19 @@ def compare(environment: Environment, suite: str, arguments: argparse.Namespace)
             problems += 1
             print(f"  only {share:.1f}% of {total} requests compiled")
     return problems
+
+
+def blamed(environment: Environment, suite: str, failed: list[str], got: dict[str, str]) -> int:
+    """How many of these tests fail because of the accelerator: their modules run without it."""
+    if not failed:
+        return 0
+    modules = sorted({name.partition("::")[0].replace(".", "/") + ".py" for name in failed})
+    without = environment.run(suite, "off", "0", modules).outcomes
+    different = [name for name in failed if without.get(name, "absent") != got[name]]
+    for name in different:
+        print(f"  DIFFERS {name}: {without.get(name, 'absent')} without, {got[name]} with it")
+    print(f"  {len(failed) - len(different)} tests fail without the accelerator, too")
+    return len(different)
 
 
 class Environment:
@@ -220,6 +231,7 @@ def outcomes(report: Path) -> dict[str, str]:
     return found
 
 
+FAILED = ("failed", "error")
 OUTCOMES = {"error": "error", "failure": "failed", "skipped": "skipped"}
 
 
