@@ -18,6 +18,7 @@ RAW_APP = "apps:app"
 FASTAPI_APP = "fastapi_app:app"
 FASTAPI_MIDDLEWARE_APP = "fastapi_app:with_middleware"
 FASTAPI_ROUTERS_APP = "fastapi_app:with_routers"
+WEBSOCKET_APP = "websocket_app:app"
 
 # What Chrome sends with a navigation; the load generator adds Host, which makes fifteen.
 BROWSER_HEADERS = (
@@ -83,11 +84,29 @@ class Bulk:
     body_bytes: int
 
 
+class Traffic(enum.Enum):
+    """Where the messages of `websocket.c` go."""
+
+    ECHO = "echo"
+    BROADCAST = "broadcast"
+
+
+@dataclass(frozen=True)
+class WebSocket:
+    """Text messages, from `websocket.c`."""
+
+    traffic: Traffic
+    connections: int
+    message_bytes: int
+
+
 @dataclass(frozen=True)
 class IdleMemory:
-    """Connections that have had one answer each and are kept open."""
+    """Connections that have had one answer each and are kept open; as WebSockets, one message."""
 
     connections: int
+    websocket: bool = False
+    deflate: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,7 @@ class Startup:
     """The time from the start of the process to its first right answer."""
 
 
-Load = Wrk | Bulk | IdleMemory | Startup
+Load = Wrk | Bulk | WebSocket | IdleMemory | Startup
 
 
 @dataclass(frozen=True)
@@ -113,6 +132,7 @@ class Case:
 HELLO = Exchange("/hello", b"Hello, world!")
 JSON = Exchange("/", b'{"message":"Hello, world!"}')
 ITEM = '{"name":"Hammer","price":12.5,"tags":["tools","steel"]}'
+ECHO = Exchange("/echo", b"")
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -220,6 +240,41 @@ CASES: dict[str, Case] = {
             FASTAPI_ROUTERS_APP,
         ),
         Case("memory", "Memory of 5,000 idle keep-alive connections", HELLO, IdleMemory(5000)),
+        Case(
+            "ws-echo",
+            "WebSocket, echo of 32 bytes of text, 64 connections",
+            ECHO,
+            WebSocket(Traffic.ECHO, connections=64, message_bytes=32),
+            WEBSOCKET_APP,
+        ),
+        Case(
+            "ws-echo4k",
+            "WebSocket, echo of 4 KB of text, 64 connections",
+            ECHO,
+            WebSocket(Traffic.ECHO, connections=64, message_bytes=4096),
+            WEBSOCKET_APP,
+        ),
+        Case(
+            "ws-broadcast",
+            "WebSocket, 100 bytes of text from 1 publisher to 1,000 subscribers",
+            Exchange("/broadcast", b""),
+            WebSocket(Traffic.BROADCAST, connections=1000, message_bytes=100),
+            WEBSOCKET_APP,
+        ),
+        Case(
+            "ws-memory",
+            "Memory of 5,000 idle WebSockets",
+            ECHO,
+            IdleMemory(5000, websocket=True),
+            WEBSOCKET_APP,
+        ),
+        Case(
+            "ws-memory-deflate",
+            "Memory of 1,000 idle WebSockets that have compressed a message",
+            ECHO,
+            IdleMemory(1000, websocket=True, deflate=True),
+            WEBSOCKET_APP,
+        ),
         Case("startup", "Start to first answer, raw application", HELLO, Startup()),
         Case(
             "startup-fastapi",

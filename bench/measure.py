@@ -17,12 +17,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import probe
 import wrk
-from cases import FASTAPI_APP, HELLO, JSON, Bulk, Case, Exchange, IdleMemory, Startup, Wrk
+from cases import (
+    FASTAPI_APP,
+    HELLO,
+    JSON,
+    Bulk,
+    Case,
+    Exchange,
+    IdleMemory,
+    Startup,
+    WebSocket,
+    Wrk,
+)
 from processes import CpuTime, ServerProcess, server_process
 from servers import HOST, Executables, Launch, Role, Server
 
@@ -48,6 +60,7 @@ class Settings:
     client_core: int
     executables: Executables
     bulk: Path
+    websocket: Path
     folder: Path  # where the applications are
 
 
@@ -112,7 +125,7 @@ def launch(case: Case, port: int) -> Launch:
             )
         case Bulk(body_bytes=body_bytes):
             return Launch(port, case.app, case.access_log, body_bytes_max=body_bytes)
-        case Wrk() | Startup():
+        case Wrk() | WebSocket() | Startup():
             return Launch(port, case.app, case.access_log)
 
 
@@ -125,8 +138,9 @@ def measure_running(case: Case, port: int, process: ServerProcess, settings: Set
         case IdleMemory() as load:
             count = min(load.connections, settings.idle_connections_max)
             return idle_memory(case, count, port, process)
-        case Wrk() | Bulk():
-            probe.check(port, case.exchange)
+        case Wrk() | Bulk() | WebSocket():
+            if not isinstance(case.load, WebSocket):  # whose load generator checks every answer
+                probe.check(port, case.exchange)
             try:
                 load_once(case, port, min(WARM_UP_S, settings.seconds), settings)
                 return loaded(case, port, process, settings)
@@ -170,7 +184,13 @@ def load_once(case: Case, port: int, seconds: float, settings: Settings) -> wrk.
         case Wrk() as load:
             return run_wrk(load, case.exchange, port, seconds, settings)
         case Bulk() as load:
-            return run_bulk(load, case.exchange.path, port, seconds, settings)
+            arguments = [load.direction.value, str(port), case.exchange.path]
+            arguments += [str(load.connections), str(seconds), str(load.body_bytes)]
+            return run_c(settings.bulk, arguments, seconds)
+        case WebSocket() as load:
+            arguments = [load.traffic.value, str(port), case.exchange.path]
+            arguments += [str(load.connections), str(seconds), str(load.message_bytes)]
+            return run_c(settings.websocket, arguments, seconds)
         case IdleMemory() | Startup():
             raise ValueError(f"case `{case.name}` has no load generator")
 
@@ -184,9 +204,8 @@ def run_wrk(
     return report
 
 
-def run_bulk(load: Bulk, path: str, port: int, seconds: float, settings: Settings) -> wrk.Report:
-    command = [settings.bulk, load.direction.value, str(port), path, str(load.connections)]
-    command += [str(seconds), str(load.body_bytes)]
+def run_c(program: Path, arguments: list[str], seconds: float) -> wrk.Report:
+    command = [str(program), *arguments]
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds + BULK_WAIT_S, check=False
@@ -194,7 +213,9 @@ def run_bulk(load: Bulk, path: str, port: int, seconds: float, settings: Setting
     except subprocess.TimeoutExpired as error:
         raise wrk.LoadError(f"did not finish within {error.timeout:.0f} s") from error
     if result.returncode != 0:
-        raise wrk.LoadError(result.stderr.strip() or f"bulk ended with {result.returncode}")
+        raise wrk.LoadError(
+            result.stderr.strip() or f"{program.name} ended with {result.returncode}"
+        )
     figures = json.loads(result.stdout)
     return wrk.Report(
         requests=figures["requests"],
@@ -233,10 +254,18 @@ def with_log_checked(case: Case, sample: Sample, log: Path) -> Sample:
 
 
 def idle_memory(case: Case, count: int, port: int, process: ServerProcess) -> Sample:
-    for _ in range(20):  # so that what is made on first use is there before
-        probe.check(port, case.exchange)
+    load = case.load
+    assert isinstance(load, IdleMemory)
+
+    def opened(number: int) -> AbstractContextManager[list[socket.socket]]:
+        if load.websocket:
+            return probe.idle_websockets(port, case.exchange.path, number, deflate=load.deflate)
+        return probe.idle_connections(port, case.exchange, number)
+
+    with opened(20):  # so that what is made on first use is there before
+        pass
     before_kib = settled_memory_kib(process)
-    with probe.idle_connections(port, case.exchange, count) as connections:
+    with opened(count) as connections:
         after_kib = settled_memory_kib(process)
         closed = probe.count_closed(connections)
     if closed:

@@ -13,6 +13,7 @@ import http.client
 import select
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 
 from cases import Exchange
@@ -119,6 +120,63 @@ def idle_connections(port: int, exchange: Exchange, count: int) -> Iterator[list
         except OSError as error:
             raise AnswerError(f"connection {len(connections)} of {count}: {error}") from error
         yield connections
+
+
+WEBSOCKET_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, 1.3
+ZERO_MASK = bytes(4)
+
+
+@contextlib.contextmanager
+def idle_websockets(
+    port: int, path: str, count: int, *, deflate: bool
+) -> Iterator[list[socket.socket]]:
+    """Opens `count` WebSockets, has each echo one text, and keeps them open."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {HOST}:{port}", "Upgrade: websocket"]
+    lines += ["Connection: Upgrade", f"Sec-WebSocket-Key: {WEBSOCKET_KEY}"]
+    lines.append("Sec-WebSocket-Version: 13")
+    if deflate:
+        lines.append("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
+    request = "\r\n".join([*lines, "", ""]).encode()
+    text = b"Hello, world! " * 8
+    payload, first = text, 0x81
+    if deflate:
+        codec = zlib.compressobj(wbits=-9)
+        payload = (codec.compress(text) + codec.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        first = 0xC1
+    message = bytes([first, 0x80 | len(payload)]) + ZERO_MASK + payload
+    with contextlib.ExitStack() as stack:
+        connections = []
+        try:
+            for _ in range(count):
+                connection = socket.create_connection((HOST, port), timeout=ANSWER_WAIT_S)
+                connections.append(stack.enter_context(connection))
+                connection.sendall(request)
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += received_from(connection, 1)
+                if not head.startswith(b"HTTP/1.1 101 "):
+                    raise AnswerError(f"answers a handshake with {head[:40]!r}")
+                connection.sendall(message)
+                first, size = received_from(connection, 2)
+                answer = received_from(connection, size)
+                if first & 0x40:
+                    answer = zlib.decompress(answer + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
+                if answer != text:
+                    raise AnswerError("echoes another message")
+        except OSError as error:
+            raise AnswerError(f"connection {len(connections)} of {count}: {error}") from error
+        yield connections
+
+
+def received_from(connection: socket.socket, count: int) -> bytes:
+    """Exactly so many bytes."""
+    data = b""
+    while len(data) < count:
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise AnswerError("closed a connection")
+        data += piece
+    return data
 
 
 def count_closed(connections: list[socket.socket]) -> int:

@@ -93,7 +93,8 @@ def prepare(servers: list[Server], pronghorn: Path | None) -> Executables:
     elif any(server.role is Role.OWN for server in servers):
         pronghorn = environment.install_pronghorn(scripts)
     floor = environment.compile_c("floor")
-    return Executables(scripts, pronghorn or scripts / "pronghorn", floor)
+    websocket_floor = environment.compile_c("websocket_floor")
+    return Executables(scripts, pronghorn or scripts / "pronghorn", floor, websocket_floor)
 
 
 def make_settings(options: argparse.Namespace, executables: Executables) -> Settings:
@@ -105,6 +106,7 @@ def make_settings(options: argparse.Namespace, executables: Executables) -> Sett
         client_core=client_core,
         executables=executables,
         bulk=environment.compile_c("bulk"),
+        websocket=environment.compile_c("websocket"),
         folder=FOLDER,
     )
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cases import WEBSOCKET_APP
+
 HOST = "127.0.0.1"
 
 
@@ -25,6 +27,7 @@ class Executables:
     peers: Path  # the folder with the scripts of the benchmark's own environment
     pronghorn: Path
     floor: Path
+    websocket_floor: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Server:
 
 
 def floor(executables: Executables, launch: Launch) -> list[str]:
-    return [str(executables.floor), str(launch.port)]
+    is_websocket = launch.app == WEBSOCKET_APP
+    program = executables.websocket_floor if is_websocket else executables.floor
+    return [str(program), str(launch.port)]
 
 
 def pronghorn(executables: Executables, launch: Launch) -> list[str]:
@@ -161,6 +166,11 @@ def needs_pronghorn(servers: Iterable[Server]) -> bool:
 def shown_command(server: Server) -> str:
     """The command line as a reader would type it, without this machine's folders."""
     folder = Path()
-    executables = Executables(peers=folder, pronghorn=Path("pronghorn"), floor=Path("floor"))
+    executables = Executables(
+        peers=folder,
+        pronghorn=Path("pronghorn"),
+        floor=Path("floor"),
+        websocket_floor=Path("websocket_floor"),
+    )
     launch = Launch(port=8000, app="apps:app", access_log=False)
     return " ".join(server.command(executables, launch))
