@@ -81,10 +81,11 @@ class Engine:
         processes do it.
         """
 
-    def drain(self, idle_grace_s: float) -> None:
+    def drain(self, idle_grace_s: float, *, is_replaced: bool = False) -> None:
         """Close every connection after its current response, idle ones after one more request.
 
-        An idle connection on which none comes is closed after `idle_grace_s`.
+        An idle connection on which none comes is closed after `idle_grace_s`. WebSockets are closed
+        with 1012 and handshakes refused, a moment later if other processes serve on.
         """
 
     def announce_end(self) -> None:

@@ -217,11 +217,12 @@ class Server:
         await self._serve_on(parting)
         logger.info("Shutting down")
         engine = self.server_state.engine
-        leave_waiting = parting.has_successor or self.shares_listeners
+        others_serve = parting.has_successor or self.shares_listeners
+        idle_grace_s = parting.idle_grace_s(self.config.timeout_keep_alive)
         for each in (engine, self._redirect):
             if each:
-                each.stop_listening(leave_waiting=leave_waiting)
-                each.drain(parting.idle_grace_s(self.config.timeout_keep_alive))
+                each.stop_listening(leave_waiting=others_serve)
+                each.drain(idle_grace_s, is_replaced=others_serve)
         self._close_listeners()
         for passed in sockets or []:
             passed.close()

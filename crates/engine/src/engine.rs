@@ -28,6 +28,7 @@ use crate::ffi::shared::shared_words;
 use crate::load::SharedLoad;
 use crate::settings::Settings;
 use crate::static_files::StaticFiles;
+use crate::stream::Handshakes;
 use crate::tls::Tls;
 use crate::worker::{Callbacks, EventLoop, Worker};
 
@@ -222,8 +223,10 @@ impl Engine {
         Ok(())
     }
 
-    fn drain(&self, idle_grace_s: f64) -> PyResult<()> {
-        self.worker()?.drain(duration("idle_grace_s", idle_grace_s)?);
+    #[pyo3(signature = (idle_grace_s, *, is_replaced = false))]
+    fn drain(&self, idle_grace_s: f64, is_replaced: bool) -> PyResult<()> {
+        let handshakes = if is_replaced { Handshakes::Kept } else { Handshakes::Refused };
+        self.worker()?.drain(duration("idle_grace_s", idle_grace_s)?, handshakes);
         Ok(())
     }
 

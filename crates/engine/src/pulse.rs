@@ -36,6 +36,10 @@ pub fn start_pulse(
     }
     let interval = seconds("interval_s", interval_s)?;
     let supervisor = fd::duplicate(supervisor)?;
+    // A process that is stopped when its supervisor dies would never see it.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT))
+        .map_err(std::io::Error::from)?;
     Builder::new()
         .name("pronghorn-pulse".to_owned())
         .spawn(move || beat(words, index, &supervisor, interval))?;

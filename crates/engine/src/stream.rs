@@ -49,6 +49,14 @@ pub enum Flow {
     Congested,
 }
 
+/// What happens to WebSocket handshakes that are not answered when the server begins to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshakes {
+    Refused,
+    /// For a moment: other processes serve on, but cannot take over this connection.
+    Kept,
+}
+
 /// The connections' side of a stream.
 pub trait Streams {
     /// Writes a part of the response.

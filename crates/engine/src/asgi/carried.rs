@@ -12,7 +12,7 @@ use crate::asgi::websocket::WebSocket;
 use crate::ffi::error::Raised;
 use crate::ffi::native::Ref;
 use crate::ffi::object::Object;
-use crate::stream::StreamId;
+use crate::stream::{Handshakes, StreamId};
 
 /// What a stream carries.
 #[derive(Clone)]
@@ -110,10 +110,10 @@ impl Carried {
     }
 
     /// The server is shutting down: who would stay is told to go.
-    pub fn shut_down(&self) {
+    pub fn shut_down(&self, handshakes: Handshakes) {
         match self {
             Self::Http(_) => {}
-            Self::WebSocket(exchange) => exchange.shut_down(),
+            Self::WebSocket(exchange) => exchange.shut_down(handshakes),
         }
     }
 

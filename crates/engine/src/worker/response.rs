@@ -15,7 +15,7 @@ use crate::ffi::object::Object;
 use crate::file::FilePart;
 use crate::protocol::{Aborted, Protocol};
 use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
-use crate::stream::{ConnectionId, Flow, StreamId, Streams};
+use crate::stream::{ConnectionId, Flow, Handshakes, StreamId, Streams};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
@@ -296,11 +296,11 @@ impl Worker {
 
     /// Closes connections after the response that they are at. Idle ones wait for one more request
     /// for so long: one may be on its way, and closing now would lose it.
-    pub fn drain(&self, idle_grace: Duration) {
+    pub fn drain(&self, idle_grace: Duration, handshakes: Handshakes) {
         let now = Instant::now();
         let ids = {
             let mut tables = self.tables.borrow_mut();
-            tables.is_draining = true;
+            tables.draining = Some(handshakes);
             tables.ids()
         };
         for id in ids {
@@ -310,11 +310,11 @@ impl Worker {
                 connection.protocol.drain(now, idle_grace);
                 connection.transport.note(true, false);
                 let all = connection.protocol.all_carried().cloned().collect();
-                tables.timers.add(now + idle_grace + DRAINED_HEAD_GRACE, Target::DrainedHead(id));
+                tables.timers.add(now + idle_grace + DRAINED_HEAD_GRACE, Target::Drained(id));
                 all
             };
             for carried in all {
-                carried.shut_down();
+                carried.shut_down(handshakes);
             }
             self.list(id);
         }

@@ -109,7 +109,7 @@ impl Worker {
     ) -> Received {
         let (must_seal, failure) = {
             let mut tables = self.tables.borrow_mut();
-            let is_draining = tables.is_draining;
+            let is_draining = tables.draining.is_some();
             let Some(connection) = tables.connection(id) else {
                 drop(tables);
                 return Received::Failed;

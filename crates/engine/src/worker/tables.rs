@@ -19,7 +19,7 @@ use crate::secured::Secured;
 use crate::settings::{
     ACCESS_LOG_DELAY, READ_BYTES, SPARE_BUFFERS_MAX, SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX,
 };
-use crate::stream::{ConnectionId, StreamId};
+use crate::stream::{ConnectionId, Handshakes, StreamId};
 use crate::transport::Transport;
 
 /// Listeners are registered under this number and up, connections under their slots.
@@ -31,8 +31,8 @@ pub enum Target {
     Connection(ConnectionId),
     Listener(usize),
     AccessLog,
-    /// A head that has begun while the server shuts down.
-    DrainedHead(ConnectionId),
+    /// The time that a connection had for one last request while the server shuts down.
+    Drained(ConnectionId),
     /// What a stream carries asked for it.
     Stream(StreamId),
     /// A listener whose connections were left to less loaded processes.
@@ -66,7 +66,8 @@ pub struct Tables {
     is_attend_scheduled: bool,
     /// What the processes that share the listeners know of each other.
     pub load: Option<SharedLoad>,
-    pub is_draining: bool,
+    /// The server shuts down.
+    pub draining: Option<Handshakes>,
     /// One of each, used for every request.
     pub head: RequestHead,
     pub ready: Vec<Ready>,
@@ -92,7 +93,7 @@ impl Tables {
             listed: Vec::new(),
             is_attend_scheduled: false,
             load: None,
-            is_draining: false,
+            draining: None,
             head: RequestHead::default(),
             ready: Vec::new(),
             spare_buffers: Vec::new(),

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use pronghorn_proto::deadline::Expired;
 use pronghorn_proto::error::Reject;
+use smallvec::SmallVec;
 
+use crate::asgi::carried::Carried;
 use crate::connection::Closing;
-use crate::stream::{ConnectionId, StreamId};
+use crate::stream::{ConnectionId, Handshakes, StreamId};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
 
@@ -22,7 +24,7 @@ impl Worker {
             match due {
                 Some((at, Target::Connection(id))) => self.deadline_came(id, at, now),
                 Some((_, Target::Listener(index))) => self.listener_rested(index, now),
-                Some((_, Target::DrainedHead(id))) => self.head_was_too_late(id, now),
+                Some((_, Target::Drained(id))) => self.drained_long_enough(id, now),
                 Some((_, Target::Stream(id))) => self.stream_deadline_came(id, now),
                 Some((_, Target::Deferred(index))) => self.deferred_long_enough(index, now),
                 Some((_, Target::AccessLog)) => {
@@ -58,13 +60,16 @@ impl Worker {
         self.read(id, now);
     }
 
-    fn head_was_too_late(&self, id: ConnectionId, now: Instant) {
-        let is_partial = {
+    fn drained_long_enough(&self, id: ConnectionId, now: Instant) {
+        let (is_partial, all): (bool, SmallVec<[Carried; 1]>) = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
             connection.transport.broken |= connection.is_before_agreement();
-            connection.has_partial_head()
+            (connection.has_partial_head(), connection.protocol.all_carried().cloned().collect())
         };
+        for carried in all {
+            carried.shut_down(Handshakes::Refused);
+        }
         if is_partial {
             self.reject(id, Reject::with_status(408, "shutting down"), now);
         }

@@ -15,7 +15,7 @@ use crate::asgi::exchange::Exchange;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::protocol::Protocol;
-use crate::stream::{StreamId, Streams, answer};
+use crate::stream::{Handshakes, StreamId, Streams, answer};
 use crate::worker::Worker;
 use crate::worker::request::closed;
 
@@ -48,7 +48,7 @@ impl Worker {
                 return Ok(None);
             }
         };
-        let is_draining = self.tables.borrow().is_draining;
+        let is_draining = self.tables.borrow().draining == Some(Handshakes::Refused);
         if is_draining || self.is_at_limit(head.path.of(source)) {
             if !is_draining {
                 self.application.log(Level::Warning, "Exceeded concurrency limit.");

@@ -91,6 +91,8 @@ pub struct Connection {
     writing: Writing,
     deadline: Deadline,
     persistence: Persistence,
+    /// How long an idle connection waits for one last request, once there are to be no more.
+    drained: Option<Duration>,
     /// The request in progress: its version...
     version: Version,
     /// ...whether its method is HEAD...
@@ -110,6 +112,7 @@ impl Connection {
             writing: Writing::Idle,
             deadline: Deadline::request_header(now, limits),
             persistence: Persistence::Kept,
+            drained: None,
             version: Version::Http11,
             head_request: false,
             accepts_trailers: false,
@@ -368,7 +371,7 @@ impl Connection {
         } else {
             BodyWriter::UntilClose
         };
-        if !self.rest_is_drainable(limits) {
+        if self.drained.is_some() || !self.rest_is_drainable(limits) {
             self.end_after_response();
         }
         let closes = self.persistence != Persistence::Kept && !declared.closes;
@@ -454,7 +457,10 @@ impl Connection {
                 self.reading = Reading::Head(HeadReader::default());
                 self.writing = Writing::Idle;
                 self.head_request = false;
-                self.deadline = Deadline::keep_alive(now, limits);
+                self.deadline = match self.drained {
+                    None => Deadline::keep_alive(now, limits),
+                    Some(idle_grace) => Deadline::KeepAlive { until: now + idle_grace },
+                };
                 Next::Request
             }
             (Writing::Complete, Reading::Body(reader), Persistence::Kept)
@@ -480,10 +486,11 @@ impl Connection {
         }
     }
 
-    /// The present request is the last one, or one that comes within `idle_grace`: closing at once
-    /// would lose a request that is on its way (RFC 9112, 9.6).
+    /// The next response whose head goes out is the last, and says so. A peer that has not been told
+    /// may send another request, for which an idle connection waits for so long: closing at once
+    /// would lose it (RFC 9112, 9.6).
     pub fn drain(&mut self, now: Instant, idle_grace: Duration) {
-        self.end_after_response();
+        self.drained = Some(idle_grace);
         if self.is_between_requests() && !self.has_begun_head() {
             self.deadline = self.deadline.idle_until(now + idle_grace);
         }

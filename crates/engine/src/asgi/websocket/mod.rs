@@ -33,7 +33,7 @@ use crate::ffi::native::{Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
 use crate::ffi::text;
 use crate::settings::READ_BYTES;
-use crate::stream::{Flow, StreamId, Streams};
+use crate::stream::{Flow, Handshakes, StreamId, Streams};
 
 /// What an exchange has for a `websocket` scope.
 pub struct WebSocket {
@@ -278,10 +278,10 @@ impl Exchange<WebSocket> {
     }
 
     /// The server is shutting down.
-    pub fn shut_down(&self) {
+    pub fn shut_down(&self, handshakes: Handshakes) {
         let is_handshake = matches!(*self.kind.stage.borrow(), Stage::Handshake(_));
         if is_handshake {
-            if !self.kind.order.get().is_answered() {
+            if handshakes == Handshakes::Refused && !self.kind.order.get().is_answered() {
                 self.refuse(503, b"Service Unavailable");
             }
             return;

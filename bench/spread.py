@@ -1,0 +1,164 @@
+"""How evenly 64 keep-alive connections spread over two processes, by way of accepting.
+
+Three small servers show what the kernel does by itself: both processes wait for one listening
+socket, the same with EPOLLEXCLUSIVE, and a socket for each with SO_REUSEPORT. The fourth is
+Pronghorn, whose processes leave connections to whoever has fewer. Run it with
+`python bench/spread.py`; it prints the smaller share of each way, median and worst of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+APP = """
+import os
+BODY = b"%d" % os.getpid()
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    headers = [(b"content-length", b"%d" % len(BODY))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+"""
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+READABLE = select.EPOLLIN
+
+
+def listening(port: int = 0, *, reuse_port: bool = False) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse_port))
+    listener.bind(("127.0.0.1", port))
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def answer(listener: socket.socket, flags: int) -> None:
+    """Accepts all that waits whenever it is woken, and answers with its process id."""
+    poll = select.epoll()
+    poll.register(listener, READABLE | flags)
+    open_ones: dict[int, socket.socket] = {}
+    body = b"%d" % os.getpid()
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    while True:
+        for number, _ in poll.poll():
+            if number != listener.fileno():
+                if open_ones[number].recv(4096):
+                    open_ones[number].sendall(response)
+                else:
+                    open_ones.pop(number).close()
+                continue
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except BlockingIOError:
+                    break
+                open_ones[connection.fileno()] = connection
+                poll.register(connection, READABLE)
+
+
+@contextmanager
+def forked(make: Callable[[], list[socket.socket]], flags: int = 0) -> Iterator[int]:
+    listeners = make()
+    pids = []
+    for listener in listeners:
+        pid = os.fork()
+        if pid == 0:
+            answer(listener, flags)
+        pids.append(pid)
+    try:
+        yield listeners[0].getsockname()[1]
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        for listener in set(listeners):
+            listener.close()
+
+
+def shared() -> list[socket.socket]:
+    return [listening()] * 2
+
+
+def separate() -> list[socket.socket]:
+    first = listening(reuse_port=True)
+    return [first, listening(first.getsockname()[1], reuse_port=True)]
+
+
+@contextmanager
+def pronghorn(directory: Path) -> Iterator[int]:
+    (directory / "spread_app.py").write_text(APP)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--workers", "2", "--port", str(port), "--no-access-log", "--log-level", "error"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pronghorn", "spread_app:app", "--app-dir", str(directory), *options]
+    )
+    try:
+        seen: set[bytes] = set()
+        while len(seen) < 2:
+            try:
+                seen |= set(round_of(port, 1))
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def round_of(port: int, connections: int) -> Counter[bytes]:
+    """Who answers on so many connections, all open at once."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(connections)
+        ]
+        found: Counter[bytes] = Counter()
+        for client in clients:
+            client.sendall(REQUEST)
+        for client in clients:
+            found[client.recv(4096).rpartition(b"\r\n\r\n")[2]] += 1
+    return found
+
+
+def report(name: str, port: int, rounds: int, connections: int) -> None:
+    shares = []
+    for _ in range(rounds):
+        counts = round_of(port, connections)
+        shares.append(min(counts.values()) / connections if len(counts) > 1 else 0.0)
+    print(f"{name:32} smaller share {statistics.median(shares):5.0%}, worst {min(shares):5.0%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--connections", type=int, default=64)
+    options = parser.parse_args()
+    amount = (options.rounds, options.connections)
+    with forked(shared) as port:
+        report("one listener", port, *amount)
+    with forked(shared, select.EPOLLEXCLUSIVE) as port:
+        report("one listener, EPOLLEXCLUSIVE", port, *amount)
+    with forked(separate) as port:
+        report("a listener each, SO_REUSEPORT", port, *amount)
+    with tempfile.TemporaryDirectory() as directory, pronghorn(Path(directory)) as port:
+        report("Pronghorn", port, *amount)
+
+
+if __name__ == "__main__":
+    main()

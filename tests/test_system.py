@@ -1,0 +1,141 @@
+"""Where the system starts the server: as the first process of a container, and by systemd."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from support.processes import children, descendants, is_running, wait_for_started, wait_until
+from support.server import TESTS, Server, command
+
+APP = "support.apps:app"
+UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+@pytest.fixture
+def contained() -> Iterator[Server]:
+    """A server that is process 1 of a namespace."""
+    if (
+        os.getuid()
+        or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs to make a namespace of processes")
+    app = "support.apps_processes:leaves_orphans"
+    process = subprocess.Popen(
+        [*UNSHARE, *command(), app, "--app-dir", str(TESTS), "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    server = Server(app, process)
+    server.wait_until_running()
+    yield server
+    server.end()
+
+
+def test_process_1_buries_orphans_forwards_signals_and_ends_with_the_code(
+    contained: Server,
+) -> None:
+    for _ in range(3):
+        contained.get("/orphan")
+    wait_until(lambda: contained.get("/zombies") == b"0", what="the dead are buried")
+    [first] = children(contained.pid)
+    since = contained.stderr.count()
+    os.kill(first, signal.SIGTERM)
+    contained.stderr.wait_for("Shutting down", since=since)
+    assert contained.wait() == 128 + signal.SIGTERM
+    assert contained.stdout.all()[-1] == "lifespan shutdown"
+
+
+def test_killed_process_1_leaves_nothing_behind(contained: Server) -> None:
+    family = descendants(contained.pid)
+    os.kill(children(contained.pid)[0], signal.SIGKILL)
+    wait_until(lambda: not [pid for pid in family if is_running(pid)], what="all are gone")
+    contained.wait()
+
+
+class Manager:
+    """What systemd is to a service: a socket that was opened before, and one for notifications."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = str(directory / "notify")
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notifications.bind(self.path)
+        self.notifications.settimeout(10)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": self.path}
+
+    def wait_for(self, state: str) -> str:
+        while True:
+            told = self.notifications.recv(4096).decode()
+            if told.startswith(state):
+                return told
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path)
+    with made.notifications, made.listener:
+        yield made
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_systemd_is_told_how_the_server_is(start: Start, manager: Manager, workers: str) -> None:
+    environment = {**manager.environment, "WATCHDOG_USEC": "400000"}
+    server = start(APP, "--workers", workers, environment=environment)
+    manager.wait_for("READY=1")
+    assert server.get("/") == b"hello"
+    for _ in range(3):
+        manager.wait_for("WATCHDOG=1")
+    if workers == "2":
+        server.signal(signal.SIGHUP)
+        assert "MONOTONIC_USEC=" in manager.wait_for("RELOADING=1")
+        manager.wait_for("READY=1")
+    server.signal(signal.SIGTERM)
+    manager.wait_for("STOPPING=1")
+    server.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sockets_of_systemd_are_used(start: Start, manager: Manager, workers: str) -> None:
+    # The number of the process is only known within it: a shell passes it on and becomes it.
+    program = textwrap.dedent(
+        """
+        import os, sys
+        os.dup2(int(sys.argv[1]), 3)
+        os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+        os.execv(sys.executable, [sys.executable, "-m", "pronghorn", *sys.argv[2:]])
+        """
+    )
+    number = manager.listener.fileno()
+    options = ["--workers", workers]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(number), APP, "--app-dir", str(TESTS), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[number],
+    )
+    server = Server(APP, process)
+    server.stderr.wait_for("Pronghorn running on socket")
+    server.address = manager.listener.getsockname()
+    wait_for_started(server, int(workers))
+    assert server.get("/") == b"hello"
+    server.signal(signal.SIGTERM)
+    server.wait()
+
+
+def test_sockets_for_another_process_are_left_alone(start: Start) -> None:
+    server = start(APP, environment={"LISTEN_FDS": "1", "LISTEN_PID": "1"})
+    assert server.get("/") == b"hello"
