@@ -86,6 +86,11 @@ fastapi-suites: $(VENV)/.built
 autobahn: $(VENV)/.built
 	$(BIN)/python tests/autobahn/run.py
 
+## chaos: 100 restarts, recycles, kills and reloads under load, and 200 ends at random moments
+.PHONY: chaos
+chaos: $(VENV)/.built
+	CHAOS_ROUNDS=100 $(BIN)/python -m pytest -s tests/test_chaos.py tests/test_ends.py
+
 clean:
 	rm -rf $(VENV) target python/pronghorn/*.so
 
