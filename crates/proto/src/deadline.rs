@@ -44,8 +44,8 @@ impl Deadline {
     }
 
     #[must_use]
-    pub fn keep_alive(now: Instant, limits: &Limits) -> Self {
-        Self::KeepAlive { until: after(now, limits.keep_alive_timeout) }
+    pub fn keep_alive(now: Instant, timeout: Duration) -> Self {
+        Self::KeepAlive { until: after(now, timeout) }
     }
 
     /// That of an idle connection, at this time at the latest.

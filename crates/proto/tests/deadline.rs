@@ -273,9 +273,11 @@ fn timeouts_may_be_longer_than_the_clock_can_tell() {
 #[test]
 fn only_a_body_counts_bytes() {
     let (now, limits) = (Instant::now(), limits());
-    for mut deadline in
-        [Deadline::None, Deadline::keep_alive(now, &limits), Deadline::request_header(now, &limits)]
-    {
+    for mut deadline in [
+        Deadline::None,
+        Deadline::keep_alive(now, limits.keep_alive_timeout),
+        Deadline::request_header(now, &limits),
+    ] {
         let before = deadline;
         deadline.count(1);
         deadline.excuse();

@@ -43,6 +43,11 @@ impl BodyReader {
         }
     }
 
+    /// Whether the rest costs less than a new connection.
+    pub fn is_short(&self, limits: &Limits) -> bool {
+        self.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max)
+    }
+
     /// Bytes still to come, where that is known.
     pub fn remaining(&self) -> Option<u64> {
         match self {

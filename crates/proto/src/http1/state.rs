@@ -385,7 +385,7 @@ impl Connection {
             (Reading::Complete | Reading::Tunnel, _) | (Reading::Body(_), Demand::Application) => {
                 true
             }
-            (Reading::Body(reader), Demand::Nobody) => is_short(reader, limits),
+            (Reading::Body(reader), Demand::Nobody) => reader.is_short(limits),
             // Whether a peer that was not told to send its body does so is anybody's guess.
             (Reading::Body(_), Demand::Continue) | (Reading::Head(_) | Reading::Closed, _) => false,
         }
@@ -457,14 +457,12 @@ impl Connection {
                 self.reading = Reading::Head(HeadReader::default());
                 self.writing = Writing::Idle;
                 self.head_request = false;
-                self.deadline = match self.drained {
-                    None => Deadline::keep_alive(now, limits),
-                    Some(idle_grace) => Deadline::KeepAlive { until: now + idle_grace },
-                };
+                let timeout = self.drained.unwrap_or(limits.keep_alive_timeout);
+                self.deadline = Deadline::keep_alive(now, timeout);
                 Next::Request
             }
             (Writing::Complete, Reading::Body(reader), Persistence::Kept)
-                if is_short(reader, limits) =>
+                if reader.is_short(limits) =>
             {
                 Next::Drain
             }
@@ -549,9 +547,4 @@ impl Connection {
     fn has_begun_head(&self) -> bool {
         matches!(&self.reading, Reading::Head(reader) if reader.has_begun())
     }
-}
-
-/// Whether the rest of a body costs less than a new connection.
-fn is_short(reader: &BodyReader, limits: &Limits) -> bool {
-    reader.remaining().is_some_and(|bytes| bytes <= limits.drain_bytes_max)
 }
