@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
+from pronghorn.config import Config
+from pronghorn.supervisors.statreload import StatReload
 from support.frames import WebSocket
 from support.remote import literal
 from support.server import Server
@@ -219,3 +221,23 @@ def test_codecs_of_websockets_are_kept(start: Start) -> None:
     few = growth_bytes(start("support.apps:app", "--ws-deflate-codecs", "1"))
     many = growth_bytes(start("support.apps:app", "--ws-deflate-codecs", "64"))
     assert many > few + (2 << 20)
+
+
+def test_reload_delay_lies_between_two_looks_at_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "watched.py"
+    path.write_text("")
+    config = Config("watched:app", reload=True, reload_dirs=[str(tmp_path)], reload_delay=7.5)
+    reloader = StatReload(config, lambda: None, [])
+    waited: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        # The change comes during the delay, and is seen after it.
+        waited.append(seconds)
+        path.write_text("changed")
+        return False
+
+    monkeypatch.setattr(reloader.should_exit, "wait", wait)
+    assert reloader.should_restart() == [path.resolve()]
+    assert waited == [7.5]

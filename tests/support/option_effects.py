@@ -95,16 +95,22 @@ EFFECTS = {
     ),
     "ws_deflate_codecs": "test_option_effects.py::test_codecs_of_websockets_are_kept",
     "ssl_handshake_timeout": "test_tls.py::test_handshake_has_its_time",
+    "reload": "test_reload.py::test_change_is_served_and_told",
+    "reload_dirs": "test_reload.py::test_change_is_served_and_told",
+    "reload_includes": "test_reload.py::test_patterns_decide_what_matters",
+    "reload_excludes": "test_reload.py::test_patterns_decide_what_matters",
+    "reload_browser": "test_reload.py::test_browser_is_told_of_the_restart",
+    "timeout_worker_healthcheck": "test_supervision.py::test_worker_that_is_stopped_is_replaced",
+    "limit_max_memory": "test_supervision.py::test_worker_is_replaced_at_its_memory_limit",
+    "drain_delay": "test_supervision.py::test_server_serves_on_and_says_that_it_is_not_ready",
+    "readiness_path": "test_supervision.py::test_server_serves_on_and_says_that_it_is_not_ready",
+    "preload": "test_supervision.py::test_preloaded_application_is_imported_once",
+    "reload_delay": (
+        "test_option_effects.py::test_reload_delay_lies_between_two_looks_at_the_files"
+    ),
     "static": "test_static_files.py::test_file_is_served",
     "forwarded_header": "test_option_effects.py::test_forwarded_header_says_which_fields_count",
     "strip_untrusted_forwarded": (
         "test_server.py::test_headers_that_claim_to_be_a_proxys_are_stripped"
     ),
 }
-
-# Tests that are being written.
-PENDING = {
-    "reload", "reload_dirs", "reload_delay", "reload_includes",
-    "reload_excludes", "reload_browser", "timeout_worker_healthcheck",
-    "limit_max_memory", "drain_delay", "readiness_path", "preload",
-}  # fmt: skip
