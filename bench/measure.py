@@ -23,18 +23,7 @@ from pathlib import Path
 
 import probe
 import wrk
-from cases import (
-    FASTAPI_APP,
-    HELLO,
-    JSON,
-    Bulk,
-    Case,
-    Exchange,
-    IdleMemory,
-    Startup,
-    WebSocket,
-    Wrk,
-)
+from cases import HELLO, RAW_APP, Bulk, Case, Exchange, IdleMemory, Startup, WebSocket, Wrk
 from processes import CpuTime, ServerProcess, server_process
 from servers import HOST, Executables, Launch, Role, Server
 
@@ -130,7 +119,7 @@ def launch(case: Case, port: int) -> Launch:
 
 
 def measure_running(case: Case, port: int, process: ServerProcess, settings: Settings) -> Sample:
-    ready = JSON if case.app == FASTAPI_APP else HELLO
+    ready = HELLO if case.app == RAW_APP else case.exchange
     start_s = probe.wait_until_right(process, port, ready)
     match case.load:
         case Startup():

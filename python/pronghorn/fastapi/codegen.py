@@ -10,6 +10,7 @@ called at that point.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -69,6 +70,8 @@ def make_program(shape: Shape, layers: Layers, place: Place, facts: Facts | None
 
 _RUNTIME: dict[str, Any] = {
     "AsyncExitStack": AsyncExitStack,
+    "deque": deque,
+    "new": object.__new__,
     "FastAPIError": FastAPIError,
     "JSONResponse": JSONResponse,
     "NOT_AWAITED": NOT_AWAITED,
@@ -233,7 +236,8 @@ class _Stack:
 
     def __enter__(self) -> None:
         line, stack = self.writer.line, self.variable
-        line(f'scope["{self.key}"] = {stack} = AsyncExitStack()')
+        line(f'scope["{self.key}"] = {stack} = new(AsyncExitStack)')
+        line(f"{stack}._exit_callbacks = deque()")
         if self.swallowed is not None:
             line(f"{stack}_ended = False")
         self.block = self.writer.block("try:")

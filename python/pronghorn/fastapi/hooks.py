@@ -105,7 +105,10 @@ def _new_plan(app: Any) -> Plan | None:
         logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
         return None
     if plan is not None:
-        setattr(plan.stack, PLAN, plan)
+        try:
+            setattr(plan.stack, PLAN, plan)
+        except AttributeError:  # A layer of the user's that has slots.
+            return None
     return plan
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Any
 
 Program = Callable[..., Any]
 """`program(scope, receive, send, path_params)`, a coroutine function."""
 
 
-class Start(Enum):
+class Start(IntEnum):
     """Where a program begins."""
 
-    APPLICATION = "application"
-    EXCEPTIONS = "exceptions"
-    ROUTER = "router"
+    APPLICATION = 1
+    EXCEPTIONS = 2
+    ROUTER = 3
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ left to FastAPI's own functions, called in the same place. Called by `codegen`.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -30,6 +31,7 @@ from pydantic import ValidationError
 from pydantic_core import SchemaValidator
 
 from pronghorn.fastapi.analysis import Facts, tree
+from pronghorn.fastapi.generators import enter
 from pronghorn.fastapi.source import Source
 
 IMMUTABLE = (str, int, float, bool, bytes, type(None))
@@ -214,7 +216,16 @@ class Solver:
     def _call(self, node: Dependant, arguments: str, value: str) -> None:
         source = self.source
         call = self._named(node.call, "dependency")
-        if _is_gen_callable(node.call) or _is_async_gen_callable(node.call):
+        is_async = _is_async_gen_callable(node.call)
+        if is_async and node.concurrency is None:
+            make = self._named(asynccontextmanager(node.call), "make_context")  # type: ignore[arg-type]
+            stack = "function_stack" if node.scope == "function" else "request_stack"
+            source.line(
+                f"{value} = await {self._named(enter, 'enter')}"
+                f"({make}({arguments}), {stack}, request_stack, scope)"
+            )
+            return
+        if is_async or _is_gen_callable(node.call):
             solve = self._named(utils._solve_generator, "solve_generator")
             stack = "function_stack" if node.scope == "function" else "request_stack"
             dependant = self._named(node, "dependant")
