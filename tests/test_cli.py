@@ -132,7 +132,6 @@ def test_importing_is_light() -> None:
         ("cli_app:nope --workers 2", 3, 'ERROR:    Error loading ASGI app. Attribute "nope"'),
         ("cli_app:fails --workers 2 --lifespan on", 3, "ERROR:    Application startup failed."),
         ("cli_app:app --ws wsprot", 2, "Error: `--ws` must be one of auto, none, websockets"),
-        ("cli_app:app --http2", 2, "Error: `--http2` cannot be used"),
         ("cli_app:app --ssl-certfile c.pem", 3, "ERROR:    The TLS certificate `c.pem` cannot be"),
         ("cli_app", 3, "ERROR:    Error loading ASGI app. Import string"),
         ("cli_app:nope", 3, 'ERROR:    Error loading ASGI app. Attribute "nope" not found'),

@@ -54,6 +54,8 @@ HEADERS = "Headers and proxies"
 LIMITS = "Limits and timeouts"
 PROCESSES = "Processes and reloading"
 TLS = "TLS"
+
+_UINT31: dict[str, Any] = {"minimum": 1, "maximum": 2**31 - 1}
 WORKERS_MAX = 256
 
 
@@ -89,7 +91,7 @@ class Settings:
         convert=implementation_name,
     )
     http2: bool = option(
-        False, "Enable HTTP/2 support.", group=PROTOCOLS, kind="flag", feature="HTTP/2"
+        True, "Enable/Disable HTTP/2, over TLS and for clients that begin with it.", group=PROTOCOLS
     )
     ws: WebSocketName | type[Any] | str = option(
         "auto",
@@ -486,6 +488,25 @@ class Settings:
         group=TLS,
         minimum=1,
         maximum=65535,
+    )
+    http2_max_concurrent_streams: int = option(
+        100, "Most requests at once on an HTTP/2 connection.", group=PROTOCOLS, **_UINT31
+    )
+    http2_initial_stream_window_size: int = option(
+        2**19, "Bytes that wait of an HTTP/2 request's body.", group=PROTOCOLS, **_UINT31
+    )
+    http2_initial_connection_window_size: int = option(
+        2**20,
+        "The same for all of a connection.",
+        group=PROTOCOLS,
+        minimum=65535,
+        maximum=2**31 - 1,
+    )
+    http2_max_frame_size: int = option(
+        2**14, "Largest HTTP/2 frame.", group=PROTOCOLS, minimum=2**14, maximum=2**24 - 1
+    )
+    http2_max_header_list_size: int = option(
+        2**16, "Largest HTTP/2 head; each field counts 32 more.", group=PROTOCOLS, **_UINT31
     )
 
     def __post_init__(self) -> None:

@@ -410,7 +410,7 @@ REQUEST_LINES_REFUSED = [
 ]
 
 OTHER_PROTOCOLS = {
-    "http2-preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "http2-preface-late": b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "tls-client-hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "ssl2-client-hello": b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10",
     "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",

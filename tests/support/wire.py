@@ -173,6 +173,8 @@ class Wire:
         until = time.monotonic() + deadline_s
         while len(self._received) < count:
             if not self._fill(until):
+                if not self._received:
+                    raise ClosedError("the connection ended")
                 raise TruncatedError(None, bytes(self._received))
         return self._take(count)
 

@@ -15,6 +15,7 @@ use crate::secured::{Secured, Stage};
 use crate::settings::{
     HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
 };
+use crate::stream::StreamId;
 use crate::tls::HEADROOM_BYTES;
 use crate::transport::{Received, Transport};
 
@@ -145,19 +146,23 @@ impl Connection {
             (Closing::AfterFlush { .. }, _) => false,
             (Closing::No, Protocol::Http1(http1)) => match &http1.carried {
                 // What comes through a tunnel may make answers that nobody asked for.
-                Some(_) if http1.state.is_tunnel() && self.is_above_high_water() => false,
+                Some(_) if http1.state.is_tunnel() && self.is_above_high_water(StreamId::ONLY) => {
+                    false
+                }
                 Some(carried) if http1.state.expects_body() => carried.inbox_bytes() < READ_BYTES,
                 Some(_) => self.pending.len() < PIPELINE_BYTES_MAX,
                 // A head has limits of its own.
-                None => !self.is_pending_fresh && !self.is_above_high_water(),
+                None => !self.is_pending_fresh && !self.is_above_high_water(StreamId::ONLY),
             },
+            // Its windows bound the bodies.
+            (Closing::No, Protocol::Http2(http2)) => !http2.state.is_backed_up(),
             (Closing::Lingering { .. }, _) => true,
         }
     }
 
     /// A request waits that may begin: the answers before it are taken.
     pub fn may_go_on(&self) -> bool {
-        self.is_pending_fresh && !self.is_above_high_water()
+        self.is_pending_fresh && !self.is_above_high_water(StreamId::ONLY)
     }
 
     /// Ends our side and waits for the peer's.
@@ -201,8 +206,9 @@ impl Connection {
 
     /// What streams carry that wait for room to send, if there is some.
     pub fn senders_with_room(&self) -> SmallVec<[Carried; 1]> {
-        let streams = self.protocol.all_carried().filter(|carried| carried.has_senders());
-        streams.filter(|_| !self.is_congested()).cloned().collect()
+        let streams = self.protocol.all_carried().filter(|(_, carried)| carried.has_senders());
+        let with_room = streams.filter(|(number, _)| !self.is_congested(*number));
+        with_room.map(|(_, carried)| carried.clone()).collect()
     }
 
     pub fn unsent(&self) -> usize {
@@ -232,12 +238,40 @@ impl Connection {
         }
     }
 
-    pub fn is_congested(&self) -> bool {
-        self.unsent() > LOW_WATER_BYTES && !self.transport.broken
+    pub fn is_congested(&self, number: u32) -> bool {
+        self.unsent_of(number) > LOW_WATER_BYTES && !self.transport.broken
     }
 
-    pub fn is_above_high_water(&self) -> bool {
-        self.unsent() > HIGH_WATER_BYTES && !self.transport.broken
+    pub fn is_above_high_water(&self, number: u32) -> bool {
+        self.unsent_of(number) > HIGH_WATER_BYTES && !self.transport.broken
+    }
+
+    /// What waits of a stream's answer.
+    fn unsent_of(&self, number: u32) -> usize {
+        match &self.protocol {
+            Protocol::Http1(_) => self.unsent(),
+            Protocol::Http2(http2) => http2.state.unsent(number),
+        }
+    }
+
+    /// Has HTTP/2 put its frames where they can be sent.
+    pub fn transmit(&mut self, now: Instant, limits: &Limits) {
+        if let Protocol::Http2(http2) = &mut self.protocol {
+            http2.transmit(now, limits, self.outbox.buffer());
+        }
+    }
+
+    /// The same if what was there has been sent. Says whether there was more.
+    pub fn transmit_more(&mut self, now: Instant, limits: &Limits) -> bool {
+        if self.unsent() > 0 {
+            return false;
+        }
+        let Protocol::Http2(http2) = &mut self.protocol else { return false };
+        let has_more = http2.has_more();
+        if has_more {
+            self.transmit(now, limits);
+        }
+        has_more
     }
 
     /// Gives the kernel what it takes. Says whether there is something that TLS must seal first.
@@ -307,10 +341,10 @@ impl Connection {
     }
 
     /// The next time at which something is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let reading = match self.closing {
             Closing::No if self.is_shaking_hands() => None,
-            Closing::No => self.protocol.poll_timeout(),
+            Closing::No => self.protocol.poll_timeout(limits),
             Closing::AfterFlush { .. } => None,
             Closing::Lingering { until, .. } => Some(until),
         };

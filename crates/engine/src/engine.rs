@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use pronghorn_proto::http1::DefaultHeaders;
-use pronghorn_proto::limits::{Limits, WebSocketLimits};
+use pronghorn_proto::limits::{Http2Limits, Limits, WebSocketLimits};
 use pronghorn_proto::websocket::Shared;
 use pronghorn_proto::websocket::deflate::DeflateLimits;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -38,7 +38,7 @@ pub struct Engine {
     worker: ThreadBound<Rc<Worker>>,
 }
 
-/// The options that bound what peers may do, as `Config` has them.
+/// The options that say what peers may do, as `Config` has them.
 #[derive(FromPyObject)]
 struct LimitOptions {
     limit_concurrency: Option<usize>,
@@ -53,10 +53,16 @@ struct LimitOptions {
     timeout_request_body: f64,
     timeout_keep_alive: f64,
     timeout_write: f64,
+    http2: bool,
+    http2_max_concurrent_streams: u32,
+    http2_initial_stream_window_size: u32,
+    http2_initial_connection_window_size: u32,
+    http2_max_frame_size: u32,
+    http2_max_header_list_size: u32,
 }
 
 impl LimitOptions {
-    fn settings(self) -> PyResult<Settings> {
+    fn settings(self, has_websockets: bool) -> PyResult<Settings> {
         let limits = Limits {
             request_line_bytes_max: self.limit_request_line,
             header_bytes_max: self.request_header_bytes_max,
@@ -74,12 +80,21 @@ impl LimitOptions {
             keep_alive_timeout: duration("timeout_keep_alive", self.timeout_keep_alive)?,
             write_timeout: duration("timeout_write", self.timeout_write)?,
             write_window_bytes_min: window_bytes(self.min_response_rate, self.timeout_write),
+            http2: Http2Limits {
+                streams_max: self.http2_max_concurrent_streams,
+                stream_window_bytes: self.http2_initial_stream_window_size,
+                connection_window_bytes: self.http2_initial_connection_window_size,
+                frame_bytes_max: self.http2_max_frame_size,
+                header_list_bytes_max: self.http2_max_header_list_size,
+                tunnels: has_websockets,
+            },
             ..Limits::default()
         };
         Ok(Settings {
             limits,
             concurrency_max: self.limit_concurrency,
             concurrency_exempt: self.limit_concurrency_exempt.unwrap_or_default(),
+            http2: self.http2,
         })
     }
 }
@@ -157,7 +172,7 @@ impl Engine {
         static_files: Option<StaticOptions>,
     ) -> PyResult<Self> {
         let py = app.py();
-        let settings = limits.settings()?;
+        let settings = limits.settings(websocket.is_some())?;
         let raised = |raised: Raised| raised.into_error(py);
         let scopes = ScopeMaker::new(root_path, Object::from_bound(state)).map_err(raised)?;
         let messages = MessageMaker::new(scopes.empty_bytes()).map_err(raised)?;

@@ -110,6 +110,11 @@ impl Outbox {
         }
     }
 
+    /// Where bytes go that follow all others.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// The buffer, if nothing is in it.
     pub fn take_spare(&mut self) -> Option<Vec<u8>> {
         let is_spare = self.is_empty() && self.bytes.capacity() > 0;

@@ -12,6 +12,8 @@ pub struct Settings {
     pub concurrency_max: Option<usize>,
     /// Paths whose requests are served beyond that; one that ends in `*` stands for all that begin so.
     pub concurrency_exempt: Vec<String>,
+    /// A connection may turn out to speak HTTP/2.
+    pub http2: bool,
 }
 
 impl Settings {
@@ -84,6 +86,15 @@ pub const SEALED_TOGETHER_MAX: usize = (1024 + 16) * 1024;
 /// A frame with no more than this in it goes to its stream in one piece, head and payload together:
 /// copying so much costs less than going there twice.
 pub const GATHERED_FRAME_BYTES_MAX: usize = 512;
+
+/// HTTP/2 frames written before the kernel gets them...
+pub const TRANSMIT_BYTES_MAX: usize = 128 * 1024;
+
+/// ...and how often, before others get a turn.
+pub const TRANSMIT_BUDGET: usize = 8;
+
+/// Bytes of a file read for one frame of it.
+pub const FRAME_FILE_BYTES: usize = 16 * 1024;
 
 /// What one coroutine may send or receive without ever waiting before the others get a turn.
 pub const UNINTERRUPTED_BYTES_MAX: usize = 512 * 1024;

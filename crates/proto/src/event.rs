@@ -1,6 +1,6 @@
 //! The vocabulary between a protocol version and the streams above it.
 //!
-//! HTTP/1.1 (and HTTP/2 later) translates bytes into `Inbound` and `Outbound` into bytes; nothing
+//! HTTP/1.1 and HTTP/2 translate bytes into `Inbound` and `Outbound` into bytes; nothing
 //! above knows which one it was.
 
 /// Received bytes and how many of them have been understood.
@@ -46,6 +46,10 @@ pub enum Inbound<'i> {
     Body(&'i [u8]),
     /// The request is whole.
     End,
+    /// The peer has taken the stream back; HTTP/2 only.
+    Reset,
+    /// What follows is HTTP/2: it begins with its preface (RFC 9113, 3.4).
+    Http2,
 }
 
 /// What an application answers.

@@ -32,12 +32,13 @@ impl Span {
     }
 }
 
-/// HTTP/1.x versions (RFC 9112, 2.3).
+/// HTTP versions (RFC 9110, 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     Http10,
     #[default]
     Http11,
+    Http2,
 }
 
 /// Methods that framing or interning cares about; the others keep their bytes.
@@ -62,7 +63,7 @@ pub struct Field {
     pub value: Span,
 }
 
-/// How a request's body ends (RFC 9112, 6.3).
+/// How a request's body ends (RFC 9112, 6.3; in HTTP/2, frames take the place of chunks).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     #[default]
@@ -87,7 +88,7 @@ pub struct RequestHead {
     pub persistent: bool,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
-    /// `Connection: upgrade` with an `Upgrade` field.
+    /// The protocol that is asked for: `Upgrade` with `Connection: upgrade`, or `:protocol`.
     pub upgrade: Option<Span>,
     /// `TE: trailers`: what follows a body is not lost on the peer (RFC 9110, 10.1.4).
     pub accepts_trailers: bool,

@@ -21,6 +21,8 @@ pub mod timers;
 pub mod head;
 /// HTTP/1.0 and HTTP/1.1.
 pub mod http1;
+/// HTTP/2.
+pub mod http2;
 /// Static files.
 pub mod files;
 /// WebSocket, above a stream that carries bytes.

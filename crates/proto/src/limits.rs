@@ -33,10 +33,43 @@ pub struct Limits {
     pub request_body_window_bytes_min: u64,
     /// From the end of a response to the first byte of the next head.
     pub keep_alive_timeout: Duration,
+    pub http2: Http2Limits,
     /// The window in which the peer must take enough of what is to be sent.
     pub write_timeout: Duration,
     /// Bytes that it must take within one such window.
     pub write_window_bytes_min: u64,
+}
+
+/// What an HTTP/2 connection is told in the first SETTINGS (RFC 9113, 6.5.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Requests in progress on one connection. Most servers allow about as many; each can hold a
+    /// window's worth of memory.
+    pub streams_max: u32,
+    /// What a stream's peer may send before the application takes it. Enough for what a client sends
+    /// until it hears of it at 100 MB/s and 5 ms.
+    pub stream_window_bytes: u32,
+    /// The same for all streams of a connection together: the memory that one peer can fill.
+    pub connection_window_bytes: u32,
+    /// Largest frame that is taken. Larger ones only make others wait longer.
+    pub frame_bytes_max: u32,
+    /// Largest header list, counted as HPACK does: 32 bytes for each field besides its own.
+    pub header_list_bytes_max: u32,
+    /// A stream may become a tunnel for a WebSocket (RFC 8441).
+    pub tunnels: bool,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams_max: 100,
+            stream_window_bytes: 512 * 1024,
+            connection_window_bytes: 1024 * 1024,
+            frame_bytes_max: 16 * 1024,
+            header_list_bytes_max: 64 * 1024,
+            tunnels: true,
+        }
+    }
 }
 
 impl Limits {
@@ -86,6 +119,7 @@ impl Default for Limits {
             request_body_timeout: Duration::from_secs(30),
             request_body_window_bytes_min: 1024,
             keep_alive_timeout: Duration::from_secs(5),
+            http2: Http2Limits::default(),
             write_timeout: Duration::from_secs(60),
             write_window_bytes_min: 14 * 1024,
         }

@@ -90,7 +90,13 @@ fn refuses_other_versions() {
     for version in ["0.9", "0.0", "1.2", "1.9", "2.0", "2.1", "3.0", "9.9"] {
         assert_refused(&request_line(format!("GET / HTTP/{version}").as_bytes()), 505);
     }
-    assert_refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+    // Where a connection does not begin with it, HTTP/2's preface is a request like these.
+    assert_refused(b"\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
+}
+
+#[test]
+fn tells_of_http_2() {
+    assert_eq!(record(b"PRI * HTTP/2.0\r\n").events, [Event::Http2]);
 }
 
 #[test]

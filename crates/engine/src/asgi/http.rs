@@ -69,7 +69,7 @@ impl Kind for Http {
                 }
                 Received::Request { more_body } => {
                     let bytes = exchange.inbox_bytes();
-                    if more_body {
+                    if more_body || bytes > 0 {
                         exchange.streams.body_taken(exchange.stream(), bytes);
                     }
                     exchange.count(bytes);

@@ -98,8 +98,10 @@ impl ScopeMaker {
         let names = names();
         let scope = copy_dict(&self.template)?;
         set_item(&scope, &names.asgi, &copy_dict(&self.asgi)?)?;
-        if head.version == Version::Http10 {
-            set_item(&scope, &names.http_version, &names.version_10)?;
+        match head.version {
+            Version::Http10 => set_item(&scope, &names.http_version, &names.version_10)?,
+            Version::Http11 => {}
+            Version::Http2 => set_item(&scope, &names.http_version, &names.version_2)?,
         }
         set_item(&scope, &names.server, &origin.server)?;
         set_item(&scope, &names.client, &origin.client)?;

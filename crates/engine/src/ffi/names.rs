@@ -100,6 +100,7 @@ names! {
     value = "value",
     version = "version",
     version_10 = "1.0",
+    version_2 = "2",
     version_11 = "1.1",
     websocket = "websocket",
     websocket_connect = "websocket.connect",

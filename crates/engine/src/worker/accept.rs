@@ -104,7 +104,7 @@ impl Worker {
             Accepted::Connection(socket, peer) => {
                 let local = listener.local_address(&socket);
                 let secured = listener.tls.clone().map(|tls| Box::new(Secured::new(tls, now)));
-                let protocol = Protocol::new(now, &self.settings.limits);
+                let protocol = Protocol::http1(now, &self.settings.limits);
                 tables.accepted_count += 1;
                 let transport = Transport::new(socket);
                 Outcome::Connection(tables.insert(transport, secured, protocol, peer, local))

@@ -13,6 +13,8 @@ mod accept;
 mod request;
 /// From a head that asks for a WebSocket to its exchange.
 mod websocket;
+/// The same for the many streams of an HTTP/2 connection.
+mod multiplex;
 /// From messages sent to bytes on their way, and to the end of a connection.
 mod response;
 /// Between the bytes of the socket and those of the protocol, where TLS is spoken.

@@ -29,7 +29,7 @@ use crate::worker::tables::Request;
 
 /// Who asks for bytes to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Caller {
+pub(super) enum Caller {
     /// The loop: applications may be started.
     Loop,
     /// An application that waits for its body.
@@ -71,7 +71,9 @@ impl Worker {
 
     /// Goes on with a connection: answers that wait go out, requests that wait begin.
     pub(super) fn attend_to(&self, id: ConnectionId, now: Instant) {
-        if !self.understand_pending(id, now) {
+        if self.is_multiplexed(id) {
+            self.understand_streams(id, &[], now, Caller::Loop);
+        } else if !self.understand_pending(id, now) {
             self.settle(id, now, false);
         }
         self.read(id, now);
@@ -165,6 +167,9 @@ impl Worker {
 
     /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
     fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
+        if self.is_multiplexed(id) {
+            return self.understand_streams(id, bytes, now, caller);
+        }
         let mut input = Input::new(bytes);
         let (mut head, was_processing) = {
             let mut tables = self.tables.borrow_mut();
@@ -207,7 +212,14 @@ impl Worker {
                 Ok(Some(Inbound::Body(data))) => {
                     has_news |= !self.tunnel_received(stream, data, now);
                 }
-                Ok(Some(Inbound::End)) => has_news = true,
+                Ok(Some(Inbound::End | Inbound::Reset)) => has_news = true,
+                Ok(Some(Inbound::Http2)) => {
+                    if self.settings.http2 {
+                        return self.switch_to_http2(id, input.take(usize::MAX), now);
+                    }
+                    let reject = Reject::with_status(505, "HTTP/2 is turned off");
+                    return self.reject(stream, reject, now);
+                }
                 Ok(None) => {
                     match unstarted.take() {
                         Some(carried) => self.start(&carried),
@@ -229,7 +241,7 @@ impl Worker {
                     }
                 }
                 Err(reject) => {
-                    self.reject(id, reject, now);
+                    self.reject(stream, reject, now);
                     return;
                 }
             }
@@ -239,7 +251,9 @@ impl Worker {
     /// Who does not take its answers gets no more of them.
     fn has_too_much_to_send(&self, id: ConnectionId) -> bool {
         let mut tables = self.tables.borrow_mut();
-        tables.connection(id).is_some_and(|connection| connection.is_above_high_water())
+        tables
+            .connection(id)
+            .is_some_and(|connection| connection.is_above_high_water(StreamId::ONLY))
     }
 
     /// Others get a turn before the rest of what this peer has pipelined.
@@ -259,7 +273,7 @@ impl Worker {
     ) -> Result<Option<Inbound<'i>>, Reject> {
         let mut tables = self.tables.borrow_mut();
         let Some(connection) = tables.connection(id) else { return Ok(None) };
-        let Protocol::Http1(http1) = &mut connection.protocol;
+        let Protocol::Http1(http1) = &mut connection.protocol else { return Ok(None) };
         let event = http1.state.receive(now, &self.settings.limits, input, head)?;
         match (&event, &http1.carried) {
             // It is given them outside of the tables.
@@ -280,7 +294,7 @@ impl Worker {
     }
 
     /// Makes a request of a head. `None` when it is answered without the application.
-    fn begin(
+    pub(super) fn begin(
         &self,
         id: StreamId,
         head: &RequestHead,
@@ -361,8 +375,9 @@ impl Worker {
     /// There is no room for a request of this path.
     pub(super) fn is_at_limit(&self, path: &[u8]) -> bool {
         let tables = self.tables.borrow();
+        let running = tables.requests.len() + tables.unstarted;
         self.settings.concurrency_max.is_some_and(|max| {
-            (tables.active_connections() >= max || tables.requests.len() >= max)
+            (tables.active_connections() >= max || running >= max)
                 && !self.settings.is_exempt_from_concurrency(path)
         })
     }
@@ -383,7 +398,7 @@ impl Worker {
     }
 
     /// Runs the application; where tasks start at once, up to its first suspension.
-    fn start(&self, carried: &Carried) {
+    pub(super) fn start(&self, carried: &Carried) {
         match self.application.tasks.spawn(carried.coroutine()) {
             Ok(task) if carried.has_ended() => drop(task),
             Ok(task) => {
@@ -398,7 +413,7 @@ impl Worker {
         }
     }
 
-    fn wake_receivers(&self, id: StreamId) {
+    pub(super) fn wake_receivers(&self, id: StreamId) {
         let carried = {
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id.connection);
@@ -409,16 +424,23 @@ impl Worker {
         }
     }
 
-    /// Answers a request that is refused, and ends its connection.
-    pub(super) fn reject(&self, id: ConnectionId, reject: Reject, now: Instant) {
+    /// Answers a request that is refused, and goes on from there.
+    pub(super) fn reject(&self, id: StreamId, reject: Reject, now: Instant) {
+        self.refuse(id, reject);
+        self.settle(id.connection, now, false);
+    }
+
+    /// Answers a request that is refused, and ends its stream.
+    pub(super) fn refuse(&self, id: StreamId, reject: Reject) {
         let (carried, peer) = {
             let mut tables = self.tables.borrow_mut();
-            let Some((connection, defaults)) = tables.writable_connection(id) else { return };
+            let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
+                return;
+            };
             let defaults = defaults.lines();
             let (protocol, mut sink) = connection.writing();
-            let Protocol::Http1(http1) = protocol;
-            http1.state.reject(reject, defaults, &mut sink);
-            (http1.carried.take(), connection.peer.clone())
+            let carried = protocol.reject(id.number, reject, defaults, &mut sink);
+            (carried, connection.peer.clone())
         };
         let level = if reject.status == 408 { Level::Debug } else { Level::Warning };
         let reason = reject.reason;
@@ -427,7 +449,6 @@ impl Worker {
         if let Some(carried) = carried {
             carried.disconnect();
         }
-        self.settle(id, now, false);
     }
 
     /// The peer sends no more. It may still read the answer.
@@ -435,7 +456,8 @@ impl Worker {
         let leaving: SmallVec<[Carried; 1]> = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
-            let carried = connection.protocol.all_carried().cloned().collect::<SmallVec<_>>();
+            let all = connection.protocol.all_carried();
+            let carried = all.map(|(_, carried)| carried.clone()).collect::<SmallVec<_>>();
             if carried.is_empty() && connection.closing == Closing::No {
                 connection.closing = Closing::AfterFlush { linger: false };
             }

@@ -33,14 +33,14 @@ impl Streams for Worker {
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
         let left_out = sink.left_out();
-        if left_out.is_none() && !connection.is_above_high_water() {
+        if left_out.is_none() && !connection.is_above_high_water(id.number) {
             return Ok(Flow::Free);
         }
         drop(tables);
         if let Some(at) = left_out {
             self.seal_payload(id.connection, payload, at, Instant::now());
         }
-        Ok(self.flow(id.connection))
+        Ok(self.flow(id))
     }
 
     fn submit_file(
@@ -54,17 +54,21 @@ impl Streams for Worker {
             return Ok(Flow::Yield);
         };
         let outbound = Outbound::Detached { length: part.remaining(), more };
+        let file = part.clone();
         let (protocol, sink) = connection.writing();
         let mut sink = sink.with_file(part);
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, &outbound, &mut sink)?;
+        protocol.carry_file(id.number, file);
         drop(tables);
-        Ok(self.flow(id.connection))
+        Ok(self.flow(id))
     }
 
     fn is_congested(&self, id: StreamId) -> bool {
         let mut tables = self.tables.borrow_mut();
-        tables.connection(id.connection).is_some_and(|connection| connection.is_congested())
+        tables
+            .connection(id.connection)
+            .is_some_and(|connection| connection.is_congested(id.number))
     }
 
     fn want_body(&self, id: StreamId) {
@@ -77,6 +81,9 @@ impl Streams for Worker {
             let (protocol, mut sink) = connection.writing();
             let owed = protocol.wants_body(id.number, &mut sink);
             let may_read = connection.protocol.expects_body(id.number) && connection.is_readable();
+            if owed {
+                connection.transmit(now, &self.settings.limits);
+            }
             (owed && connection.flush(now, &self.settings.limits), may_read)
         };
         if must_seal {
@@ -100,23 +107,30 @@ impl Streams for Worker {
             return;
         }
         let (protocol, mut sink) = connection.writing();
-        match protocol.abort(id.number, &mut sink) {
-            Aborted::Close => {}
-            Aborted::Reset => connection.reset_on_close(),
+        let aborted = protocol.abort(id.number, &mut sink);
+        if aborted == Aborted::Reset {
+            connection.reset_on_close();
         }
-        connection.closing = Closing::AfterFlush { linger: false };
+        if aborted != Aborted::Stream {
+            connection.closing = Closing::AfterFlush { linger: false };
+        }
         drop(tables);
         self.list(id.connection);
     }
 
     fn step_ended(&self, id: StreamId) {
         let id = id.connection;
-        let is_processing = match self.tables.borrow_mut().connection(id) {
-            Some(connection) => connection.is_processing,
-            None => return,
-        };
-        if is_processing {
-            return;
+        {
+            let mut tables = self.tables.borrow_mut();
+            let Some(connection) = tables.connection(id) else { return };
+            if connection.is_processing {
+                return;
+            }
+            if matches!(connection.protocol, Protocol::Http2(_)) {
+                drop(tables);
+                // More of its streams are likely to come to a stop in this turn.
+                return self.list(id);
+            }
         }
         let now = Instant::now();
         self.settle(id, now, false);
@@ -144,15 +158,20 @@ impl Streams for Worker {
 
 impl Worker {
     /// Sends what is too much to wait, and says whether there is still too much of it.
-    fn flow(&self, id: ConnectionId) -> Flow {
+    fn flow(&self, id: StreamId) -> Flow {
         let is_high = || {
             let mut tables = self.tables.borrow_mut();
-            tables.connection(id).is_some_and(|connection| connection.is_above_high_water())
+            let connection = tables.connection(id.connection);
+            connection.is_some_and(|connection| connection.is_above_high_water(id.number))
         };
         if !is_high() {
             return Flow::Free;
         }
-        self.flush(id, Instant::now());
+        let now = Instant::now();
+        if let Some(connection) = self.tables.borrow_mut().connection(id.connection) {
+            connection.transmit(now, &self.settings.limits);
+        }
+        self.flush(id.connection, now);
         if is_high() { Flow::Congested } else { Flow::Free }
     }
 
@@ -163,6 +182,11 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
+            if matches!(connection.protocol, Protocol::Http2(_)) {
+                drop(tables);
+                self.settle_streams(id, now);
+                return Next::Response;
+            }
             let (next, ended) = self.next(connection, now);
             let reads_on = matches!(next, Next::Request | Next::Tunnel);
             connection.is_pending_fresh |= reads_on && !connection.pending.is_empty();
@@ -197,16 +221,10 @@ impl Worker {
     pub(super) fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
         for id in gathered.into_iter().flatten() {
-            let must_seal = match self.tables.borrow_mut().connection(id) {
-                Some(connection) => {
-                    connection.is_gathered = false;
-                    connection.flush(now, &self.settings.limits)
-                }
-                None => false,
-            };
-            if must_seal {
-                self.seal(id, now);
+            if let Some(connection) = self.tables.borrow_mut().connection(id) {
+                connection.is_gathered = false;
             }
+            self.flush(id, now);
             self.rest(id, now);
         }
     }
@@ -218,7 +236,7 @@ impl Worker {
         }
         let limits = &self.settings.limits;
         let (protocol, mut sink) = connection.writing();
-        let Protocol::Http1(http1) = protocol;
+        let Protocol::Http1(http1) = protocol else { return (Next::Response, None) };
         http1.state.flush(limits, &mut sink);
         let next = http1.state.next(now, limits);
         let ended = match next {
@@ -274,7 +292,7 @@ impl Worker {
         let slot = id.slot as usize;
         let Some(connection) = tables.connections.get_mut(slot) else { return Ok(()) };
         connection.transport.watch(&tables.poller, slot)?;
-        if let Some(at) = connection.deadline()
+        if let Some(at) = connection.deadline(&self.settings.limits)
             && connection.armed.is_none_or(|armed| at < armed)
         {
             connection.armed = Some(at);
@@ -289,7 +307,7 @@ impl Worker {
     /// Closes a connection and tells its request.
     pub(super) fn remove(&self, id: ConnectionId) {
         let Some(connection) = self.tables.borrow_mut().remove(id) else { return };
-        for carried in connection.protocol.all_carried() {
+        for (_, carried) in connection.protocol.all_carried() {
             carried.disconnect();
         }
     }
@@ -309,7 +327,8 @@ impl Worker {
                 let Some(connection) = tables.connection(id) else { continue };
                 connection.protocol.drain(now, idle_grace);
                 connection.transport.note(true, false);
-                let all = connection.protocol.all_carried().cloned().collect();
+                let all = connection.protocol.all_carried();
+                let all = all.map(|(_, carried)| carried.clone()).collect();
                 tables.timers.add(now + idle_grace + DRAINED_HEAD_GRACE, Target::Drained(id));
                 all
             };

@@ -17,9 +17,9 @@ use crate::file::Truncated;
 use crate::outbox::Outbox;
 use crate::protocol::Protocol;
 use crate::secured::{Load, Stage};
-use crate::settings::{DRAINED_HEAD_GRACE, SEALED_TOGETHER_MAX};
-use crate::stream::ConnectionId;
-use crate::tls::{End, HEADROOM_BYTES, Progress, Session};
+use crate::settings::{DRAINED_HEAD_GRACE, SEALED_TOGETHER_MAX, TRANSMIT_BUDGET};
+use crate::stream::{ConnectionId, StreamId};
+use crate::tls::{Alpn, End, HEADROOM_BYTES, Progress, Session};
 use crate::transport::Received;
 use crate::worker::Worker;
 
@@ -114,9 +114,12 @@ impl Worker {
                 drop(tables);
                 return Received::Failed;
             };
-            if progress.established.is_some() {
+            if let Some(alpn) = progress.established {
                 // Its clock begins now.
-                connection.protocol = Protocol::new(now, &self.settings.limits);
+                connection.protocol = match alpn {
+                    Alpn::Http2 => Protocol::http2(now, &self.settings.limits),
+                    Alpn::Http1 => Protocol::http1(now, &self.settings.limits),
+                };
                 if is_draining {
                     connection.protocol.drain(now, DRAINED_HEAD_GRACE);
                 }
@@ -146,7 +149,7 @@ impl Worker {
         drop(secured);
         let reject = Reject::bad_request("it is plain HTTP, and this port speaks TLS");
         self.reject(
-            id,
+            StreamId::only(id),
             reject.with_text("This port speaks HTTPS, and the request is plain HTTP."),
             now,
         );
@@ -154,13 +157,21 @@ impl Worker {
 
     /// Gives the kernel what it takes of what a connection has to send.
     pub(super) fn flush(&self, id: ConnectionId, now: Instant) {
-        let must_seal = {
+        let limits = &self.settings.limits;
+        for _ in 0..TRANSMIT_BUDGET {
+            let must_seal = {
+                let mut tables = self.tables.borrow_mut();
+                let Some(connection) = tables.connection(id) else { return };
+                connection.flush(now, limits)
+            };
+            if must_seal {
+                self.seal(id, now);
+            }
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id);
-            connection.is_some_and(|connection| connection.flush(now, &self.settings.limits))
-        };
-        if must_seal {
-            self.seal(id, now);
+            if !connection.is_some_and(|connection| connection.transmit_more(now, limits)) {
+                return;
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Tables {
     generation: u32,
     pub requests: Slab<Request>,
     pub accepted_count: u64,
+    /// Requests of HTTP/2 connections that have begun and are about to start.
+    pub unstarted: usize,
     pub request_count: u64,
     pub defaults: DefaultHeaders,
     pub timers: Timers<Target>,
@@ -70,6 +72,8 @@ pub struct Tables {
     pub draining: Option<Handshakes>,
     /// One of each, used for every request.
     pub head: RequestHead,
+    /// HTTP/2's heads, as lines.
+    pub source: Vec<u8>,
     pub ready: Vec<Ready>,
     spare_buffers: Vec<Box<[u8]>>,
     spare_outboxes: Vec<Vec<u8>>,
@@ -84,6 +88,7 @@ impl Tables {
             generation: 0,
             requests: Slab::new(),
             accepted_count: 0,
+            unstarted: 0,
             request_count: 0,
             defaults,
             timers: Timers::default(),
@@ -95,6 +100,7 @@ impl Tables {
             load: None,
             draining: None,
             head: RequestHead::default(),
+            source: Vec::new(),
             ready: Vec::new(),
             spare_buffers: Vec::new(),
             spare_outboxes: Vec::new(),

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
 use crate::connection::Closing;
+use crate::protocol::Protocol;
 use crate::stream::{ConnectionId, Handshakes, StreamId};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
@@ -65,13 +66,15 @@ impl Worker {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
             connection.transport.broken |= connection.is_before_agreement();
-            (connection.has_partial_head(), connection.protocol.all_carried().cloned().collect())
+            let all = connection.protocol.all_carried();
+            let all = all.map(|(_, carried)| carried.clone()).collect();
+            (connection.has_partial_head(), all)
         };
         for carried in all {
             carried.shut_down(Handshakes::Refused);
         }
         if is_partial {
-            self.reject(id, Reject::with_status(408, "shutting down"), now);
+            self.reject(StreamId::only(id), Reject::with_status(408, "shutting down"), now);
         }
         self.rest(id, now);
     }
@@ -87,8 +90,9 @@ impl Worker {
         }
         self.read_late(id, now);
         if let Expired::RequestTimeout(reason) = self.judge(id, now) {
-            self.reject(id, Reject::with_status(408, reason), now);
+            self.reject(StreamId::only(id), Reject::with_status(408, reason), now);
         }
+        self.judge_streams(id, now);
         self.rest(id, now);
     }
 
@@ -112,7 +116,8 @@ impl Worker {
             return Expired::NotYet;
         }
         let waiting = connection.is_waiting_for_application();
-        let expired = connection.protocol.handle_timeout(now, &self.settings.limits, waiting);
+        let Protocol::Http1(http1) = &mut connection.protocol else { return Expired::NotYet };
+        let expired = http1.state.handle_timeout(now, &self.settings.limits, waiting);
         if expired != Expired::NotYet && connection.is_before_agreement() {
             // It could not be told anything.
             connection.transport.broken = true;

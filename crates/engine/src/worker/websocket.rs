@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use pronghorn_proto::head::RequestHead;
+use pronghorn_proto::head::{RequestHead, Version};
 use pronghorn_proto::http1::reason_phrase;
 use pronghorn_proto::websocket::handshake::{Handshake, Refusal, subprotocols};
 use smallvec::SmallVec;
@@ -41,7 +41,11 @@ impl Worker {
     ) -> Result<Option<Carried>, Raised> {
         self.end_after_handshake(id);
         let deflate = self.application.websockets.as_ref().and_then(|all| all.deflate.as_ref());
-        let handshake = match Handshake::of_upgrade(head, source, deflate) {
+        let handshake = match head.version {
+            Version::Http2 => Handshake::of_connect(head, source, deflate),
+            _ => Handshake::of_upgrade(head, source, deflate),
+        };
+        let handshake = match handshake {
             Ok(handshake) => handshake,
             Err(refusal) => {
                 self.refuse_handshake(id, &refusal);
@@ -86,6 +90,7 @@ impl Worker {
         if let Some(connection) = self.tables.borrow_mut().connection(id.connection) {
             match &mut connection.protocol {
                 Protocol::Http1(http1) => http1.state.end_after_response(),
+                Protocol::Http2(_) => {}
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::limits::Limits;
 /// A head under way. Memory is only allocated for one that does not come whole.
 #[derive(Debug, Default)]
 pub struct HeadReader {
+    /// Nothing has come before it.
+    is_first: bool,
     partial: Option<Box<Partial>>,
 }
 
@@ -24,6 +26,17 @@ struct Partial {
 }
 
 impl HeadReader {
+    /// Reads what a connection begins with.
+    pub fn first() -> Self {
+        Self { is_first: true, partial: None }
+    }
+
+    /// Whether this is no head but HTTP/2's preface, with which a connection may begin (RFC 9113,
+    /// 3.4).
+    pub fn is_http2(&self, input: &[u8]) -> bool {
+        self.is_first && input.starts_with(b"PRI * HTTP/2.0\r\n")
+    }
+
     /// Reads the head at the start of `input` into `head`. Returns its length, `None` while it is
     /// incomplete; the same bytes then come again, with more behind them.
     pub fn read(
@@ -247,7 +260,7 @@ fn absolute_form(target: &[u8]) -> Option<usize> {
 
 /// `X_Forwarded_For` and the like: WSGI and CGI make the same variable of it as of the spelling
 /// that proxies overwrite, so a client could speak for the proxy.
-fn is_forwarding_alias(name: &[u8]) -> bool {
+pub fn is_forwarding_alias(name: &[u8]) -> bool {
     if memchr::memchr(b'_', name).is_none() {
         return false;
     }

@@ -102,12 +102,17 @@ pub fn close_head(framing: BodyWriter, length_declared: bool, closes: bool, out:
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the whole answer to a refused request, as Uvicorn words it. HEAD gets no body.
-pub fn refusal(reject: Reject, defaults: &[u8], head_request: bool, out: &mut Vec<u8>) {
-    let body = reject.text.unwrap_or(match reject.status {
+/// What a refused request is answered with.
+pub fn refusal_text(reject: Reject) -> &'static str {
+    reject.text.unwrap_or(match reject.status {
         400 => "Invalid HTTP request received.",
         status => reason_phrase(status),
-    });
+    })
+}
+
+/// Writes the whole answer to a refused request, as Uvicorn words it. HEAD gets no body.
+pub fn refusal(reject: Reject, defaults: &[u8], head_request: bool, out: &mut Vec<u8>) {
+    let body = refusal_text(reject);
     status_line(reject.status, out);
     out.extend_from_slice(defaults);
     out.extend_from_slice(b"content-type: text/plain; charset=utf-8\r\ncontent-length: ");
@@ -142,6 +147,27 @@ impl Piece<'_> {
 }
 
 impl BodyWriter {
+    /// Whether a piece of so many bytes is to be sent.
+    ///
+    /// # Errors
+    /// The application breaks its own declaration.
+    pub fn admit(&mut self, bytes: u64, more: bool) -> Result<bool, ApplicationError> {
+        match self {
+            Self::Forbidden if bytes > 0 => Err(ApplicationError::BodyTooLong),
+            Self::Dropped | Self::Forbidden => Ok(false),
+            Self::Length { remaining } => {
+                let rest = remaining.checked_sub(bytes);
+                let rest = rest.ok_or(ApplicationError::BodyTooLong)?;
+                if !more && rest > 0 {
+                    return Err(ApplicationError::BodyTooShort);
+                }
+                *remaining = rest;
+                Ok(true)
+            }
+            Self::Chunked | Self::UntilClose => Ok(true),
+        }
+    }
+
     /// Frames one piece. Nothing is written when the application breaks its own declaration.
     pub fn write(
         &mut self,
@@ -150,18 +176,12 @@ impl BodyWriter {
         out: &mut impl Transmit,
     ) -> Result<(), ApplicationError> {
         let length = piece.len();
+        if !self.admit(length, more)? {
+            return Ok(());
+        }
         match self {
-            Self::Forbidden if length > 0 => return Err(ApplicationError::BodyTooLong),
             Self::Dropped | Self::Forbidden => {}
-            Self::UntilClose => piece.write(out),
-            Self::Length { remaining } => {
-                let rest = remaining.checked_sub(length).ok_or(ApplicationError::BodyTooLong)?;
-                if !more && rest > 0 {
-                    return Err(ApplicationError::BodyTooShort);
-                }
-                *remaining = rest;
-                piece.write(out);
-            }
+            Self::Length { .. } | Self::UntilClose => piece.write(out),
             Self::Chunked => {
                 if length > 0 {
                     chunk_size(length, out.buffer());
@@ -308,7 +328,7 @@ fn header_line(
 }
 
 /// Notes a declared length; says whether the field is to be written.
-fn content_length(
+pub fn content_length(
     status: u16,
     value: &[u8],
     declared: &mut Declared,

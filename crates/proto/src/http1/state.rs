@@ -108,7 +108,7 @@ impl Connection {
     #[must_use]
     pub fn new(now: Instant, limits: &Limits) -> Self {
         Self {
-            reading: Reading::Head(HeadReader::default()),
+            reading: Reading::Head(HeadReader::first()),
             writing: Writing::Idle,
             deadline: Deadline::request_header(now, limits),
             persistence: Persistence::Kept,
@@ -164,7 +164,10 @@ impl Connection {
         if rest.is_empty() {
             return Ok(None);
         }
-        let Some(length) = reader.read(rest, limits, head)? else {
+        let Some(length) = (match reader.read(rest, limits, head) {
+            Err(_) if reader.is_http2(rest) => return Ok(Some(Inbound::Http2)),
+            length => length?,
+        }) else {
             if matches!(self.deadline, Deadline::KeepAlive { .. }) && reader.has_begun() {
                 self.deadline = Deadline::request_header(now, limits);
             }
@@ -291,8 +294,7 @@ impl Connection {
     ) -> Result<(), ApplicationError> {
         self.close_head(limits, None, out);
         if let Writing::Body(mut writer) = self.writing {
-            let is_chunked = writer == BodyWriter::Chunked;
-            let written = is_chunked && self.accepts_trailers;
+            let written = writer == BodyWriter::Chunked && self.accepts_trailers;
             if written {
                 out.buffer().extend_from_slice(b"0\r\n");
             } else {
@@ -330,9 +332,7 @@ impl Connection {
                 *start += hint.len();
                 Ok(())
             }
-            Writing::Body(_) | Writing::Tunnel | Writing::Trailers { .. } | Writing::Complete => {
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 

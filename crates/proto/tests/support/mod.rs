@@ -72,6 +72,7 @@ pub enum Event {
     Head(Box<Head>),
     Body(Vec<u8>),
     End,
+    Http2,
     Refused(Reject),
     Closed { linger: bool },
 }
@@ -217,6 +218,11 @@ impl Driver {
                     if self.answers {
                         return self.answer();
                     }
+                }
+                Ok(Some(Inbound::Reset)) => unreachable!("HTTP/1.1 has no streams to take back"),
+                Ok(Some(Inbound::Http2)) => {
+                    self.record.events.push(Event::Http2);
+                    return false;
                 }
                 Ok(None) => return false,
                 Err(reject) => {

@@ -1,0 +1,82 @@
+//! What a stream has to send and `h2` has no room for.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::deadline::SlowReader;
+use crate::limits::Limits;
+
+/// What waits for room.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pub pieces: VecDeque<Piece>,
+    pub bytes: u64,
+    pub end: End,
+    slow_reader: Option<SlowReader>,
+}
+
+#[derive(Debug)]
+pub enum Piece {
+    Bytes(Bytes),
+    /// So many bytes that the caller has elsewhere.
+    Detached(u64),
+}
+
+/// What follows the pieces that wait.
+#[derive(Debug, Default)]
+pub enum End {
+    /// More of them.
+    #[default]
+    More,
+    /// Fields, of which there may be more.
+    Trailing(HeaderMap),
+    /// Nothing.
+    Last,
+    /// These fields and nothing else.
+    Trailers(HeaderMap),
+}
+
+impl Queue {
+    pub fn push(&mut self, data: &[u8]) {
+        self.pieces.push_back(Piece::Bytes(Bytes::copy_from_slice(data)));
+        self.count(data.len());
+    }
+
+    pub fn push_detached(&mut self, length: u64) {
+        self.pieces.push_back(Piece::Detached(length));
+        self.count(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        if let Some(reader) = &mut self.slow_reader {
+            reader.count(bytes);
+        }
+    }
+
+    /// Starts or ends the clock of a peer that takes too little.
+    pub fn watch_reader(&mut self, now: Instant, limits: &Limits) {
+        if self.pieces.is_empty() {
+            self.slow_reader = None;
+        } else {
+            self.slow_reader.get_or_insert_with(|| SlowReader::new(now, limits, self.bytes));
+        }
+    }
+
+    /// Until when the peer has time.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.slow_reader.map(|reader| reader.until())
+    }
+
+    /// Whether the peer has taken too little for too long; else it gets another window.
+    pub fn is_too_slow_a_reader(&mut self, now: Instant, limits: &Limits) -> bool {
+        let Some(reader) = self.slow_reader.filter(|reader| reader.until() <= now) else {
+            return false;
+        };
+        self.slow_reader = reader.renew(now, limits, self.bytes);
+        self.slow_reader.is_none()
+    }
+}

@@ -1,0 +1,519 @@
+//! One stream: a request being received, and an answer being sent.
+//!
+//! What `h2` has room for goes to `h2`; what it has no room for, because the peer's windows or the
+//! buffers are full, waits here, so that it is known how much that is.
+
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::deadline::Deadline;
+use crate::error::{ApplicationError, Reject};
+use crate::event::{Outbound, Tunnel};
+use crate::head::{Method, RequestHead};
+use crate::http1::BodyWriter;
+use crate::http2::driver::context;
+use crate::http2::queue::{End, Piece, Queue};
+use crate::http2::response::{self, Defaults, OpenHead};
+
+use crate::limits::Limits;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Stream {
+    receiving: Receiving,
+    sending: Sending,
+    queue: Queue,
+    is_head_request: bool,
+}
+
+#[derive(Debug)]
+enum Receiving {
+    Body(Body),
+    /// It has all come. What the application has not taken of it still counts against the peer.
+    Ended(Body),
+    /// There was none.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Body {
+    stream: RecvStream,
+    deadline: Deadline,
+    received: u64,
+    bytes_max: u64,
+    /// Bytes that the application has not taken.
+    untaken: usize,
+    /// The peer waits for `100 Continue` (RFC 9110, 10.1.1).
+    awaits_continue: bool,
+}
+
+#[derive(Debug)]
+enum Sending {
+    Nothing(SendResponse<Bytes>),
+    /// The head's last fields depend on how much body there is.
+    HeadOpen {
+        send: SendResponse<Bytes>,
+        head: OpenHead,
+    },
+    Body {
+        send: SendStream<Bytes>,
+        writer: BodyWriter,
+        is_ended: bool,
+    },
+    Complete,
+}
+
+/// What has come for a stream.
+pub enum Received {
+    Body(Bytes),
+    End,
+    /// The peer has taken it back, or broken a rule.
+    Reset,
+    Nothing,
+}
+
+impl Stream {
+    /// A request whose head has come. `body` is `None` where that was all.
+    pub fn new(
+        now: Instant,
+        limits: &Limits,
+        send: SendResponse<Bytes>,
+        body: Option<RecvStream>,
+        head: &RequestHead,
+    ) -> Self {
+        let receiving = match body {
+            None => Receiving::Nothing,
+            Some(stream) => Receiving::Body(Body {
+                stream,
+                // What goes through a tunnel has clocks of its own.
+                deadline: match head.upgrade {
+                    None => Deadline::request_body(now, limits),
+                    Some(_) => Deadline::None,
+                },
+                received: 0,
+                bytes_max: head.upgrade.map_or(limits.body_bytes_max, |_| u64::MAX),
+                untaken: 0,
+                awaits_continue: head.expects_continue,
+            }),
+        };
+        let sending = Sending::Nothing(send);
+        Self {
+            receiving,
+            sending,
+            queue: Queue::default(),
+            is_head_request: head.method == Method::Head,
+        }
+    }
+
+    /// What has come since the last time, one event at a time.
+    pub fn receive(&mut self) -> Result<Received, Reject> {
+        if let Receiving::Body(body) = &mut self.receiving {
+            match body.stream.poll_data(&mut context()) {
+                Poll::Ready(Some(Ok(data))) => return body.count(data),
+                Poll::Ready(Some(Err(_))) => return Ok(Received::Reset),
+                Poll::Ready(None) => {
+                    let body = std::mem::replace(&mut self.receiving, Receiving::Nothing);
+                    if let Receiving::Body(body) = body {
+                        self.receiving = Receiving::Ended(body);
+                    }
+                    return Ok(Received::End);
+                }
+                Poll::Pending => {}
+            }
+        }
+        Ok(if self.is_reset() { Received::Reset } else { Received::Nothing })
+    }
+
+    fn is_reset(&mut self) -> bool {
+        match &mut self.sending {
+            Sending::Nothing(send) | Sending::HeadOpen { send, .. } => {
+                send.poll_reset(&mut context()).is_ready()
+            }
+            Sending::Body { send, .. } => send.poll_reset(&mut context()).is_ready(),
+            Sending::Complete => false,
+        }
+    }
+
+    /// The request's body is still coming.
+    pub fn expects_body(&self) -> bool {
+        matches!(self.receiving, Receiving::Body(_))
+    }
+
+    /// The application asks for the body: tells a waiting client to send it. Says whether there is
+    /// something to send.
+    pub fn wants_body(&mut self) -> bool {
+        let Receiving::Body(body) = &mut self.receiving else { return false };
+        let (Sending::Nothing(send), true) = (&mut self.sending, body.awaits_continue) else {
+            return false;
+        };
+        body.awaits_continue = false;
+        body.deadline.excuse();
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::CONTINUE;
+        // A stream that has been reset needs none.
+        send.send_informational(response).is_ok()
+    }
+
+    /// The application has taken so many bytes: the peer may send as many more.
+    pub fn body_taken(&mut self, bytes: usize) {
+        if let Receiving::Body(body) | Receiving::Ended(body) = &mut self.receiving {
+            let bytes = bytes.min(body.untaken);
+            body.untaken -= bytes;
+            // Fails only for more than has come.
+            let _ = body.stream.flow_control().release_capacity(bytes);
+        }
+    }
+
+    /// The rest of a body that nobody is going to read.
+    pub fn into_rest(self) -> Option<RecvStream> {
+        match self.receiving {
+            Receiving::Body(body) => Some(body.stream),
+            Receiving::Ended(_) | Receiving::Nothing => None,
+        }
+    }
+
+    /// Writes what the application answers.
+    pub fn submit(
+        &mut self,
+        defaults: &Defaults,
+        outbound: &Outbound<'_>,
+    ) -> Result<(), ApplicationError> {
+        match outbound {
+            Outbound::Start { status, headers } => self.start(*status, headers, defaults),
+            Outbound::Body { data, more } => {
+                self.body(data.len() as u64, *more, |queue| queue.push(data))
+            }
+            Outbound::Detached { length, more } => {
+                self.body(*length, *more, |queue| queue.push_detached(*length))
+            }
+            Outbound::Trailers { headers, more } => self.trailers(headers, *more),
+            Outbound::EarlyHint { links } => self.early_hint(links),
+            Outbound::Tunnel(tunnel) => self.open_tunnel(tunnel, defaults),
+        }
+    }
+
+    fn start(
+        &mut self,
+        status: u16,
+        headers: &[(&[u8], &[u8])],
+        defaults: &Defaults,
+    ) -> Result<(), ApplicationError> {
+        match std::mem::replace(&mut self.sending, Sending::Complete) {
+            Sending::Nothing(send) => match response::open_head(status, defaults, headers) {
+                Ok(head) => {
+                    self.sending = Sending::HeadOpen { send, head };
+                    Ok(())
+                }
+                Err(error) => {
+                    self.sending = Sending::Nothing(send);
+                    Err(error)
+                }
+            },
+            Sending::Complete => Err(ApplicationError::AfterComplete),
+            other => {
+                self.sending = other;
+                Err(ApplicationError::ExpectedBody)
+            }
+        }
+    }
+
+    /// Answers an extended CONNECT (RFC 8441, 5).
+    fn open_tunnel(
+        &mut self,
+        tunnel: &Tunnel<'_>,
+        defaults: &Defaults,
+    ) -> Result<(), ApplicationError> {
+        let fields: Vec<_> =
+            tunnel.first.iter().chain(tunnel.headers).chain(&tunnel.last).copied().collect();
+        self.start(200, &fields, defaults)?;
+        self.flush();
+        Ok(())
+    }
+
+    fn body(
+        &mut self,
+        length: u64,
+        more: bool,
+        push: impl FnOnce(&mut Queue),
+    ) -> Result<(), ApplicationError> {
+        let (mut writer, whole) = match &self.sending {
+            Sending::Nothing(_) => return Err(ApplicationError::ExpectedStart),
+            Sending::HeadOpen { head, .. } => (self.writer(head), !more),
+            Sending::Body { .. } if matches!(self.queue.end, End::Trailing(_)) => {
+                return Err(ApplicationError::ExpectedTrailers);
+            }
+            Sending::Body { writer, .. } => (*writer, false),
+            Sending::Complete => return Err(ApplicationError::AfterComplete),
+        };
+        let is_sent = writer.admit(length, more)?;
+        self.close_head(whole.then_some(length));
+        let Sending::Body { writer: present, is_ended, .. } = &mut self.sending else {
+            return Ok(());
+        };
+        *present = writer;
+        if *is_ended {
+            if !more {
+                self.sending = Sending::Complete;
+            }
+            return Ok(());
+        }
+        if is_sent && length > 0 {
+            push(&mut self.queue);
+        }
+        if !more {
+            self.queue.end = End::Last;
+        }
+        self.pump();
+        Ok(())
+    }
+
+    fn trailers(&mut self, headers: &[(&[u8], &[u8])], more: bool) -> Result<(), ApplicationError> {
+        let fields = response::fields(headers)?;
+        if matches!(self.sending, Sending::HeadOpen { .. }) {
+            self.flush();
+        }
+        match &mut self.sending {
+            Sending::Nothing(_) => return Err(ApplicationError::ExpectedStart),
+            Sending::HeadOpen { .. } | Sending::Complete => {
+                return Err(ApplicationError::AfterComplete);
+            }
+            Sending::Body { is_ended: true, .. } => {
+                if !more {
+                    self.sending = Sending::Complete;
+                }
+                return Ok(());
+            }
+            Sending::Body { writer, .. } => {
+                writer.admit(0, false)?;
+            }
+        }
+        let mut all = match std::mem::take(&mut self.queue.end) {
+            End::Trailing(earlier) => earlier,
+            _ => HeaderMap::new(),
+        };
+        for (name, value) in &fields {
+            all.append(name.clone(), value.clone());
+        }
+        self.queue.end = match (more, all.is_empty()) {
+            (true, _) => End::Trailing(all),
+            (false, true) => End::Last,
+            (false, false) => End::Trailers(all),
+        };
+        self.pump();
+        Ok(())
+    }
+
+    /// Interim responses precede the final one (RFC 9110, 15.2).
+    fn early_hint(&mut self, links: &[&[u8]]) -> Result<(), ApplicationError> {
+        let (Sending::Nothing(send) | Sending::HeadOpen { send, .. }) = &mut self.sending else {
+            return Ok(());
+        };
+        let pairs: Vec<_> = links.iter().map(|link| (b"link".as_slice(), *link)).collect();
+        let mut hint = Response::new(());
+        *hint.status_mut() = StatusCode::EARLY_HINTS;
+        *hint.headers_mut() = response::fields(&pairs)?;
+        // Fails only where the peer has reset the stream, of which the connection tells.
+        let _ = send.send_informational(hint);
+        Ok(())
+    }
+
+    fn writer(&self, head: &OpenHead) -> BodyWriter {
+        if self.is_head_request {
+            BodyWriter::Dropped
+        } else if matches!(head.status, 204 | 304) {
+            BodyWriter::Forbidden
+        } else if let Some(remaining) = head.declared.content_length {
+            BodyWriter::Length { remaining }
+        } else {
+            BodyWriter::UntilClose
+        }
+    }
+
+    /// Closes a head that still waits for its first body message, so that it can be sent.
+    pub fn flush(&mut self) {
+        self.close_head(None);
+    }
+
+    /// `length` is that of a body which is whole.
+    fn close_head(&mut self, length: Option<u64>) {
+        let Sending::HeadOpen { head, .. } = &self.sending else { return };
+        let writer = self.writer(head);
+        let sending = std::mem::replace(&mut self.sending, Sending::Complete);
+        let Sending::HeadOpen { mut send, mut head } = sending else { return };
+        if let (BodyWriter::UntilClose, Some(length)) = (writer, length) {
+            head.declare(length);
+        }
+        let is_ended =
+            matches!(writer, BodyWriter::Dropped | BodyWriter::Forbidden) || length == Some(0);
+        if let Ok(send) = send.send_response(head.response, is_ended) {
+            self.sending = Sending::Body { send, writer, is_ended };
+        }
+    }
+
+    /// Answers a refused request.
+    pub fn reject(&mut self, reject: Reject, defaults: &Defaults) {
+        let sending = std::mem::replace(&mut self.sending, Sending::Complete);
+        if let Sending::Nothing(mut send) | Sending::HeadOpen { mut send, .. } = sending {
+            let (response, body) = response::refusal(reject, defaults);
+            if let Ok(mut stream) = send.send_response(response, self.is_head_request)
+                && !self.is_head_request
+            {
+                let _ = stream.send_data(body, true);
+            }
+        } else {
+            self.sending = sending;
+            self.reset(Reason::CANCEL);
+        }
+    }
+
+    /// Ends it where it is.
+    pub fn reset(&mut self, reason: Reason) {
+        match &mut self.sending {
+            Sending::Nothing(send) | Sending::HeadOpen { send, .. } => send.send_reset(reason),
+            Sending::Body { send, .. } => send.send_reset(reason),
+            Sending::Complete => {}
+        }
+        self.sending = Sending::Complete;
+        self.queue = Queue::default();
+    }
+
+    /// Gives `h2` what it has room for.
+    pub fn pump(&mut self) {
+        while let Some(Piece::Bytes(piece)) = self.queue.pieces.front_mut() {
+            let Sending::Body { send, .. } = &mut self.sending else { return };
+            let room = room(send, piece.len());
+            if room == 0 {
+                return;
+            }
+            let part = piece.split_to(room);
+            if piece.is_empty() {
+                self.queue.pieces.pop_front();
+            }
+            self.send(part);
+        }
+        if self.queue.pieces.is_empty() && !matches!(self.sending, Sending::Complete) {
+            self.end();
+        }
+    }
+
+    /// Sends bytes that there is room for, with the end if that is all.
+    fn send(&mut self, part: Bytes) {
+        let Sending::Body { send, .. } = &mut self.sending else { return };
+        self.queue.bytes -= part.len() as u64;
+        let is_last = self.queue.pieces.is_empty() && matches!(self.queue.end, End::Last);
+        // Fails only where the peer has reset the stream, of which the connection tells.
+        if send.send_data(part, is_last).is_err() || is_last {
+            self.sending = Sending::Complete;
+        }
+    }
+
+    fn end(&mut self) {
+        let Sending::Body { send, .. } = &mut self.sending else { return };
+        match std::mem::take(&mut self.queue.end) {
+            End::Last => drop(send.send_data(Bytes::new(), true)),
+            End::Trailers(trailers) => drop(send.send_trailers(trailers)),
+            end @ (End::More | End::Trailing(_)) => {
+                self.queue.end = end;
+                return;
+            }
+        }
+        self.sending = Sending::Complete;
+    }
+
+    /// How many detached bytes come next and have room.
+    pub fn room_for_detached(&mut self) -> usize {
+        match (&mut self.sending, self.queue.pieces.front()) {
+            (Sending::Body { send, .. }, Some(&Piece::Detached(length))) => {
+                room(send, usize::try_from(length).unwrap_or(usize::MAX))
+            }
+            _ => 0,
+        }
+    }
+
+    /// The next detached bytes, as many as there is room for at the most.
+    pub fn give_detached(&mut self, data: &[u8]) {
+        let Some(Piece::Detached(length)) = self.queue.pieces.front_mut() else { return };
+        *length -= data.len() as u64;
+        if *length == 0 {
+            self.queue.pieces.pop_front();
+        }
+        self.send(Bytes::copy_from_slice(data));
+        self.pump();
+    }
+
+    /// The answer is whole and with `h2`.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.sending, Sending::Complete)
+    }
+
+    /// Something waits for room.
+    pub fn is_waiting(&self) -> bool {
+        !self.queue.pieces.is_empty() || matches!(self.queue.end, End::Last | End::Trailers(_))
+    }
+
+    /// Bytes that wait for room.
+    pub fn unsent(&self) -> u64 {
+        self.queue.bytes
+    }
+
+    /// Starts or ends the clock of a peer that takes too little.
+    pub fn watch_reader(&mut self, now: Instant, limits: &Limits) {
+        self.queue.watch_reader(now, limits);
+    }
+
+    /// Until when the peer has time.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let body = match &self.receiving {
+            Receiving::Body(body) => body.deadline.until(),
+            _ => None,
+        };
+        let reading = self.queue.poll_timeout();
+        [body, reading].into_iter().flatten().min()
+    }
+
+    /// Whether the peer has sent its body too slowly; else it gets another window.
+    pub fn is_too_slow_a_writer(&mut self, now: Instant, limits: &Limits) -> bool {
+        let Receiving::Body(body) = &mut self.receiving else { return false };
+        // What the application has not taken, the peer need not add to.
+        let is_excused = body.untaken > 0 || body.awaits_continue;
+        match body.deadline {
+            Deadline::RequestBody { until, received } if until <= now => {
+                let is_enough = received >= limits.request_body_window_bytes_min;
+                if is_excused || is_enough {
+                    body.deadline = Deadline::request_body(now, limits);
+                }
+                !(is_excused || is_enough)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the peer has taken too little of the answer for too long.
+    pub fn is_too_slow_a_reader(&mut self, now: Instant, limits: &Limits) -> bool {
+        self.queue.is_too_slow_a_reader(now, limits)
+    }
+}
+
+/// How many of so many bytes `h2` takes now.
+fn room(send: &mut SendStream<Bytes>, bytes: usize) -> usize {
+    send.reserve_capacity(bytes);
+    send.capacity().min(bytes)
+}
+
+impl Body {
+    fn count(&mut self, data: Bytes) -> Result<Received, Reject> {
+        self.awaits_continue = false;
+        self.deadline.count(data.len());
+        self.received += data.len() as u64;
+        self.untaken += data.len();
+        if self.received > self.bytes_max {
+            return Err(Reject::CONTENT_TOO_LARGE);
+        }
+        Ok(Received::Body(data))
+    }
+}
