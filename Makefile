@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build docs docs-settings bench bench-smoke fuzz \
-	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn clean
+	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn h2spec clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -26,6 +26,10 @@ test-python: $(VENV)/.built
 # The engine needs an interpreter and is tested through it.
 test-rust:
 	cargo test --package pronghorn-proto
+
+## h2spec: the conformance suite of HTTP/2, in clear text and over TLS (needs Go)
+h2spec: $(VENV)/.built
+	$(BIN)/python tests/h2spec.py
 
 ## lint: formatting, types and the stub of the native module
 lint: $(VENV)/.built

@@ -68,6 +68,14 @@ class Wrk:
     script_argument: str | None = None
 
 
+@dataclass(frozen=True)
+class H2load:
+    """Requests over HTTP/2 in clear text, so many at once on each connection, from h2load."""
+
+    connections: int
+    streams: int
+
+
 class Direction(enum.Enum):
     """Which way the large bodies of `bulk.c` go."""
 
@@ -114,7 +122,7 @@ class Startup:
     """The time from the start of the process to its first right answer."""
 
 
-Load = Wrk | Bulk | WebSocket | IdleMemory | Startup
+Load = Wrk | H2load | Bulk | WebSocket | IdleMemory | Startup
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,13 @@ CASES: dict[str, Case] = {
             "POST 100 MB, 4 connections",
             Exchange("/up", str(MEGABYTES_100).encode(), body=b"x" * MEGABYTES_100),
             Bulk(Direction.UP, connections=4, body_bytes=MEGABYTES_100),
+        ),
+        Case("h2-hello", "HTTP/2, GET hello, 8 connections of 32 streams", HELLO, H2load(8, 32)),
+        Case(
+            "h2-10k",
+            "HTTP/2, GET 10 KB, 8 connections of 32 streams",
+            Exchange("/10k", b"x" * 10240),
+            H2load(8, 32),
         ),
         Case(
             "accesslog",

@@ -66,9 +66,10 @@ def install_pronghorn(scripts: Path) -> Path:
     return scripts / "pronghorn"
 
 
-def require_wrk() -> None:
-    if shutil.which("wrk") is None:
-        raise SetupError("wrk not found: install it, e.g. `apt-get install wrk`")
+def require_load_generators() -> None:
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if shutil.which(tool) is None:
+            raise SetupError(f"{tool} not found: install it, e.g. `apt-get install {package}`")
 
 
 def raise_descriptor_limit() -> None:

@@ -21,9 +21,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import h2load
 import probe
 import wrk
-from cases import HELLO, RAW_APP, Bulk, Case, Exchange, IdleMemory, Startup, WebSocket, Wrk
+from cases import (
+    HELLO,
+    RAW_APP,
+    Bulk,
+    Case,
+    Exchange,
+    H2load,
+    IdleMemory,
+    Startup,
+    WebSocket,
+    Wrk,
+)
 from processes import CpuTime, ServerProcess, server_process
 from servers import HOST, Executables, Launch, Role, Server
 
@@ -82,6 +94,10 @@ def measure(case: Case, server: Server, settings: Settings) -> Outcome:
     """Measures `server` once."""
     if case.access_log and not server.has_access_log and server.role is not Role.FLOOR:
         return NotOffered("has no access log")
+    if isinstance(case.load, H2load) and not server.has_http2:
+        return NotOffered("has no HTTP/2 in clear text")
+    if not isinstance(case.load, H2load) and server.is_only_http2:
+        return NotOffered("is there for HTTP/2")
     port = next(FREE_PORTS)
     command = server.command(settings.executables, launch(case, port))
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +130,7 @@ def launch(case: Case, port: int) -> Launch:
             )
         case Bulk(body_bytes=body_bytes):
             return Launch(port, case.app, case.access_log, body_bytes_max=body_bytes)
-        case Wrk() | WebSocket() | Startup():
+        case Wrk() | H2load() | WebSocket() | Startup():
             return Launch(port, case.app, case.access_log)
 
 
@@ -127,7 +143,7 @@ def measure_running(case: Case, port: int, process: ServerProcess, settings: Set
         case IdleMemory() as load:
             count = min(load.connections, settings.idle_connections_max)
             return idle_memory(case, count, port, process)
-        case Wrk() | Bulk() | WebSocket():
+        case Wrk() | H2load() | Bulk() | WebSocket():
             if not isinstance(case.load, WebSocket):  # whose load generator checks every answer
                 probe.check(port, case.exchange)
             try:
@@ -161,8 +177,9 @@ def loaded(case: Case, port: int, process: ServerProcess, settings: Settings) ->
         figures["megabytes_per_s"] = (
             figures["requests_per_s"] * case.load.body_bytes / (1024 * 1024)
         )
-    if case.exchange.pipelined > 1:
-        # wrk times a batch, and most often sees only the last answer of it.
+    if case.exchange.pipelined > 1 or isinstance(case.load, H2load):
+        # wrk times a batch, and most often sees only the last answer of it; h2load tells no
+        # percentiles.
         del figures["p50_us"], figures["p99_us"]
     remarks = (f"{report.errors} socket errors in the load generator",) if report.errors else ()
     return Sample(figures, remarks)
@@ -172,6 +189,8 @@ def load_once(case: Case, port: int, seconds: float, settings: Settings) -> wrk.
     match case.load:
         case Wrk() as load:
             return run_wrk(load, case.exchange, port, seconds, settings)
+        case H2load() as load:
+            return h2load.run(load, case.exchange, port, seconds)
         case Bulk() as load:
             arguments = [load.direction.value, str(port), case.exchange.path]
             arguments += [str(load.connections), str(seconds), str(load.body_bytes)]

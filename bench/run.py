@@ -82,7 +82,7 @@ def parse_options() -> argparse.Namespace:
 
 def prepare(servers: list[Server], pronghorn: Path | None) -> Executables:
     """Builds and installs what `servers` need."""
-    environment.require_wrk()
+    environment.require_load_generators()
     environment.raise_descriptor_limit()
     scripts = environment.install_peers()
     if pronghorn is not None:

@@ -60,6 +60,8 @@ class Server:
     command: Callable[[Executables, Launch], list[str]]
     distribution: str | None = None  # the Python package whose version is reported
     has_access_log: bool = True
+    has_http2: bool = False
+    is_only_http2: bool = False  # it has another row for HTTP/1.1
 
 
 def floor(executables: Executables, launch: Launch) -> list[str]:
@@ -78,6 +80,10 @@ def pronghorn_asyncio(executables: Executables, launch: Launch) -> list[str]:
 
 def uvicorn(executables: Executables, launch: Launch) -> list[str]:
     return [str(executables.peers / "uvicorn"), *uvicorn_options(launch)]
+
+
+def uvicorn_zttp(executables: Executables, launch: Launch) -> list[str]:
+    return [*uvicorn(executables, launch), "--http", "zttp", "--http2"]
 
 
 def uvicorn_options(launch: Launch) -> list[str]:
@@ -144,14 +150,22 @@ SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
         Server("floor", Role.FLOOR, floor, has_access_log=False),
-        Server("pronghorn", Role.OWN, pronghorn),
-        Server("pronghorn-asyncio", Role.OWN, pronghorn_asyncio),
+        Server("pronghorn", Role.OWN, pronghorn, has_http2=True),
+        Server("pronghorn-asyncio", Role.OWN, pronghorn_asyncio, has_http2=True),
         Server("uvicorn", Role.PEER, uvicorn, "uvicorn"),
-        Server("granian", Role.PEER, granian, "granian"),
-        Server("h2corn", Role.PEER, h2corn, "h2corn"),
+        Server(
+            "uvicorn-zttp",
+            Role.PEER,
+            uvicorn_zttp,
+            "zttp",
+            has_http2=True,
+            is_only_http2=True,
+        ),
+        Server("granian", Role.PEER, granian, "granian", has_http2=True),
+        Server("h2corn", Role.PEER, h2corn, "h2corn", has_http2=True),
         Server("fastpysgi", Role.PEER, fastpysgi, "fastpysgi", has_access_log=False),
         Server("gunicorn", Role.PEER, gunicorn, "gunicorn"),
-        Server("hypercorn", Role.PEER, hypercorn, "hypercorn"),
+        Server("hypercorn", Role.PEER, hypercorn, "hypercorn", has_http2=True),
     )
 }
 

@@ -108,6 +108,14 @@ EFFECTS = {
     "reload_delay": (
         "test_option_effects.py::test_reload_delay_lies_between_two_looks_at_the_files"
     ),
+    "http2": "test_http2_requests.py::test_http_2_can_be_turned_off",
+    "http2_max_concurrent_streams": "test_http2_bodies.py::test_options_are_told_to_the_peer",
+    "http2_initial_stream_window_size": "test_http2_bodies.py::test_options_are_told_to_the_peer",
+    "http2_initial_connection_window_size": (
+        "test_http2_bodies.py::test_options_are_told_to_the_peer"
+    ),
+    "http2_max_frame_size": "test_http2_bodies.py::test_options_are_told_to_the_peer",
+    "http2_max_header_list_size": "test_http2_bodies.py::test_options_are_told_to_the_peer",
     "static": "test_static_files.py::test_file_is_served",
     "forwarded_header": "test_option_effects.py::test_forwarded_header_says_which_fields_count",
     "strip_untrusted_forwarded": (

@@ -1,0 +1,51 @@
+"""h2load, the load generator of the HTTP/2 cases.
+
+Comes in: an exchange and how to load it. Goes out: a `Report`, or `LoadError`. Called by
+`measure.py`; it runs on the caller's core.
+
+The rule it keeps: a run with a single request that was not answered with 2xx or 3xx has no report.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+
+from cases import Exchange, H2load
+from servers import HOST
+from wrk import LoadError, Report
+
+END_WAIT_S = 30.0  # for h2load to end after its time
+
+
+def run(load: H2load, exchange: Exchange, port: int, seconds: float) -> Report:
+    """Loads the server on `port` for `seconds`, rounded up to whole ones."""
+    whole = math.ceil(seconds)
+    command = ["h2load", "--threads", "1", "--clients", str(load.connections)]
+    command += ["--max-concurrent-streams", str(load.streams), "--duration", str(whole)]
+    for name, value in exchange.headers:
+        command += ["--header", f"{name}: {value}"]
+    command.append(f"http://{HOST}:{port}{exchange.path}")
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=whole + END_WAIT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError("h2load did not end") from error
+    return parse(result.stdout + result.stderr, float(whole))
+
+
+def parse(output: str, seconds: float) -> Report:
+    """Reads h2load's report. It tells no percentiles."""
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
+    statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
+    if not counts or not statuses:
+        lines = output.strip().splitlines()
+        raise LoadError(f"h2load: {lines[-1] if lines else 'no output'}")
+    succeeded, failed, errored, timed_out = map(int, counts.groups())
+    if int(statuses[3]) + int(statuses[4]) > 0:
+        raise LoadError(f"{int(statuses[3]) + int(statuses[4])} answers with a wrong status")
+    if succeeded == 0:
+        raise LoadError("no request was answered under load")
+    return Report(succeeded, seconds, 0.0, 0.0, errors=failed + errored + timed_out)

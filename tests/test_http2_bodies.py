@@ -1,0 +1,323 @@
+"""HTTP/2 bodies in both directions: flow control, early answers, trailers, hints, mistakes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from support.endpoints_script import body_message, script, start_message
+from support.http2 import (
+    CANCEL,
+    DATA,
+    END_STREAM,
+    INITIAL_WINDOW_SIZE,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Peer,
+    ResetError,
+)
+from support.remote import records
+from support.server import Server
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def peer(server: Server) -> Iterator[Peer]:
+    with Peer(server.address) as peer:
+        yield peer
+
+
+def send_body(peer: Peer, number: int, body: bytes) -> None:
+    """Sends a body as the windows allow."""
+    windows = {0: 65535, number: peer.settings[INITIAL_WINDOW_SIZE]}
+    for received in peer.frames:
+        if received.kind == WINDOW_UPDATE and received.stream in windows:
+            windows[received.stream] += struct.unpack(">I", received.payload)[0]
+    sent = 0
+    while sent < len(body):
+        room = min(*windows.values(), 16384, len(body) - sent)
+        if room <= 0:
+            received = peer.read_frame()
+            if received.kind == WINDOW_UPDATE and received.stream in windows:
+                windows[received.stream] += struct.unpack(">I", received.payload)[0]
+            continue
+        end = sent + room == len(body)
+        peer.send(DATA, END_STREAM if end else 0, number, body[sent : sent + room])
+        sent += room
+        for stream in windows:
+            windows[stream] -= room
+
+
+def test_large_body_goes_up_within_the_windows(peer: Peer) -> None:
+    peer.wait_for(SETTINGS)
+    body = os.urandom(3 * MIB)
+    number = peer.begin("POST", "/digest")
+    send_body(peer, number, body)
+    assert hashlib.sha256(body).hexdigest().encode() in peer.response(number).body
+
+
+def test_windows_stay_closed_until_the_application_reads(start: Start, key: str) -> None:
+    window = 65535
+    server = start(
+        "support.apps:app",
+        *("--http2-initial-stream-window-size", str(window)),
+        *("--http2-initial-connection-window-size", str(window)),
+    )
+    with Peer(server.address) as peer:
+        peer.wait_for(SETTINGS)
+        assert peer.settings[INITIAL_WINDOW_SIZE] == window
+        body = os.urandom(window)
+        number = peer.begin("POST", f"/wait-then-echo/{key}")
+        for start_at in range(0, window, 16384):
+            peer.send(DATA, 0, number, body[start_at : start_at + 16384])
+        server.barrier()
+        peer.assert_open()
+        updated = {f.stream for f in peer.frames if f.kind == WINDOW_UPDATE}
+        assert number not in updated
+        server.get(f"/open/{key}")
+        peer.wait_for(WINDOW_UPDATE, stream=number)
+        peer.send(DATA, END_STREAM, number, b"end")
+        digest = hashlib.sha256(body + b"end").hexdigest().encode()
+        assert digest in peer.response(number).body
+
+
+def test_large_body_comes_down(peer: Peer) -> None:
+    number = peer.request("GET", f"/large/{3 * MIB}/65536")
+    response = peer.response(number)
+    assert len(response.body) == 3 * MIB
+    assert response.header(b"content-length") == str(3 * MIB).encode()
+
+
+def test_send_waits_while_the_window_is_closed(server: Server, key: str) -> None:
+    fills = [("fill", 65536)] * 20
+    target = script(key, ("send", start_message()), *fills, ("send", body_message()))
+    with Peer(server.address, window=None) as peer:
+        number = peer.request("GET", target)
+        received = 0
+        while received < 65535:
+            frame = peer.read_frame()
+            received += len(frame.payload) if frame.kind == DATA else 0
+        server.barrier()
+        filled = [step for step in records(server, key) if step[0] == "filled"]
+        assert len(filled) < 10
+        peer.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", 10 * MIB))
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", 10 * MIB))
+        assert len(peer.response(number).body) == 20 * 65536
+    assert records(server, key)[-1] == ("finished",)
+
+
+def test_window_that_shrinks_below_zero_is_respected(server: Server) -> None:
+    with Peer(server.address, window=None) as peer:
+        number = peer.request("GET", "/large/200000/1000")
+        received = 0
+        while received < 65535:
+            frame = peer.read_frame()
+            received += len(frame.payload) if frame.kind == DATA else 0
+        peer.send(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 1000))
+        peer.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", MIB))
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", 64000))
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", MIB))
+        assert len(peer.response(number).body) == 200_000
+
+
+def test_early_answer_is_whole_and_then_the_body_is_stopped(peer: Peer) -> None:
+    number = peer.begin("POST", "/ignore-body")
+    peer.send(DATA, 0, number, b"x" * 16384)
+    assert peer.response(number).status == 413
+    assert peer.wait_for(RST_STREAM, stream=number).code == NO_ERROR
+    peer.assert_open()
+
+
+def test_body_that_ends_soon_is_not_stopped(peer: Peer) -> None:
+    number = peer.begin("POST", "/ignore-body")
+    assert peer.response(number).status == 413
+    peer.send(DATA, END_STREAM, number, b"x" * 1000)
+    peer.assert_open()
+    assert not [frame for frame in peer.frames if frame.kind == RST_STREAM]
+
+
+def test_client_that_waits_is_told_to_continue(peer: Peer) -> None:
+    number = peer.begin("POST", "/echo", ("expect", "100-continue"), ("content-length", "4"))
+    while not peer.answers[number].heads:
+        peer.read_frame()
+    assert dict(peer.answers[number].heads[0])[b":status"] == b"100"
+    peer.send(DATA, END_STREAM, number, b"body")
+    response = peer.response(number)
+    assert (response.interim, response.body) == ((100,), b"body")
+
+
+@pytest.mark.parametrize(
+    ("length", "body"), [("5", b"four"), ("3", b"four"), ("1", b"")], ids=["less", "more", "none"]
+)
+def test_body_that_is_not_as_long_as_declared_ends_its_stream(
+    peer: Peer, length: str, body: bytes
+) -> None:
+    number = peer.request("POST", "/echo", ("content-length", length), body=body)
+    with pytest.raises(ResetError):
+        peer.response(number)
+    peer.assert_open()
+
+
+def test_body_beyond_the_limit_is_answered_with_413(start: Start) -> None:
+    server = start("support.apps:app", "--limit-request-body", "1000")
+    with Peer(server.address) as peer:
+        number = peer.request("POST", "/echo", body=b"x" * 1001)
+        assert peer.response(number).status == 413
+        number = peer.request("POST", "/echo", ("content-length", "1001"), body=b"x" * 1001)
+        assert peer.response(number).status == 413
+        assert peer.response(peer.request("POST", "/echo", body=b"x" * 1000)).status == 200
+
+
+def test_body_that_does_not_come_is_answered_with_408(start: Start) -> None:
+    server = start("support.apps:app", "--timeout-request-body", "1")
+    with Peer(server.address) as peer:
+        number = peer.begin("POST", "/echo")
+        peer.send(DATA, 0, number, b"some")
+        assert peer.response(number).status == 408
+        peer.assert_open()
+
+
+def test_client_that_takes_its_request_back_is_gone(peer: Peer, server: Server, key: str) -> None:
+    number = peer.request("GET", script(key, ("until-disconnect",)))
+    peer.assert_open()
+    peer.send(RST_STREAM, 0, number, struct.pack(">I", CANCEL))
+    peer.assert_open()
+    server.barrier()
+    assert ("finished",) in records(server, key)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_status_without_a_body(peer: Peer, key: str, status: int) -> None:
+    target = script(key, ("send", start_message(status)), ("send", body_message()))
+    response = peer.get(target)
+    assert (response.status, response.body) == (status, b"")
+
+
+def test_head_gets_the_fields_and_no_body(peer: Peer) -> None:
+    response = peer.response(peer.request("HEAD", "/large/5000/100"))
+    assert (response.status, response.body) == (200, b"")
+    assert response.header(b"content-length") == b"5000"
+
+
+def test_fields_about_the_connection_are_left_out(peer: Peer, key: str) -> None:
+    headers = [
+        (b"connection", b"close"),
+        (b"keep-alive", b"1"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"X-Kept", b"yes"),
+    ]
+    target = script(key, ("send", start_message(200, *headers)), ("send", body_message(b"a")))
+    response = peer.get(target)
+    assert response.header(b"x-kept") == b"yes"
+    names = {name for name, _ in response.headers}
+    assert not names & {b"connection", b"keep-alive", b"transfer-encoding"}
+    peer.assert_open()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("send", start_message(200, (b"content-length", b"5"))), ("send", body_message(b"four"))],
+        [("send", start_message(200, (b"content-length", b"3"))), ("send", body_message(b"four"))],
+        [("send", start_message()), ("fill", 10), ("raise", "late")],
+    ],
+    ids=["less", "more", "raised"],
+)
+def test_answer_that_cannot_be_completed_is_reset(
+    peer: Peer, key: str, steps: list[tuple[object, ...]]
+) -> None:
+    number = peer.request("GET", script(key, *steps))
+    with pytest.raises(ResetError) as caught:
+        peer.response(number)
+    assert caught.value.code == INTERNAL_ERROR
+    peer.assert_open()
+
+
+def test_exception_before_the_answer_is_500(peer: Peer, key: str) -> None:
+    assert peer.get(script(key, ("raise", "early"))).status == 500
+    peer.assert_open()
+
+
+def test_trailers_follow_the_body(peer: Peer, key: str) -> None:
+    start_with = {**start_message(), "trailers": True}
+    trailers = {
+        "type": "http.response.trailers",
+        "headers": [(b"grpc-status", b"0"), (b"grpc-message", b"fine")],
+        "more_trailers": False,
+    }
+    steps = [("send", start_with), ("send", body_message(b"body")), ("send", trailers)]
+    number = peer.request("GET", script(key, *steps), ("te", "trailers"))
+    assert peer.response(number).body == b"body"
+    assert peer.trailers(number) == [(b"grpc-status", b"0"), (b"grpc-message", b"fine")]
+
+
+def test_early_hint_precedes_the_answer(peer: Peer, key: str) -> None:
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+    steps = [("send", hint), ("send", start_message()), ("send", body_message(b"body"))]
+    number = peer.request("GET", script(key, *steps))
+    response = peer.response(number)
+    assert (response.interim, response.body) == ((103,), b"body")
+    assert (b"link", b"</a.css>; rel=preload") in peer.answers[number].heads[0]
+
+
+def test_file_is_sent_as_the_windows_allow(server: Server, key: str, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(content)
+    pathsend = {"type": "http.response.pathsend", "path": str(tmp_path / "file")}
+    target = script(key, ("send", start_message()), ("send", pathsend))
+    with Peer(server.address, window=None) as peer:
+        number = peer.request("GET", target)
+        answer = peer.answers[number]
+        while len(answer.body) < 65535:
+            peer.read_frame()
+        peer.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", MIB))
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", MIB))
+        assert peer.response(number).body == content
+
+
+def test_options_are_told_to_the_peer(start: Start) -> None:
+    server = start(
+        "support.apps:app",
+        *("--http2-max-concurrent-streams", "7"),
+        *("--http2-initial-stream-window-size", "70000"),
+        *("--http2-initial-connection-window-size", "200000"),
+        *("--http2-max-frame-size", "20000"),
+        *("--http2-max-header-list-size", "3000"),
+    )
+    with Peer(server.address) as peer:
+        peer.assert_open()
+        assert [peer.settings[key] for key in (3, 4, 5, 6)] == [7, 70000, 20000, 3000]
+        updates = [frame for frame in peer.frames if frame.kind == WINDOW_UPDATE]
+        assert struct.unpack(">I", updates[0].payload)[0] == 200000 - 65535
+        number = peer.begin("POST", "/echo")
+        peer.send(DATA, END_STREAM, number, b"x" * 20000)
+        assert len(peer.response(number).body) == 20000
+        assert peer.get("/", ("x-a", "v" * 3000)).status == 431
+        waiting = [peer.request("GET", "/wait/never") for _ in range(8)]
+        with pytest.raises(ResetError):
+            peer.response(waiting[-1])
+
+
+def test_shutdown_finishes_what_has_begun(start: Start, key: str) -> None:
+    server = start("support.apps:app")
+    with Peer(server.address) as peer, Peer(server.address) as idle:
+        idle.assert_open()
+        number = peer.request("GET", "/delay/700/late")
+        peer.send(6, 0, 0, b"12345678")
+        peer.wait_for(6)
+        server.process.terminate()
+        assert peer.response(number).body == b"late"
+        goaway = peer.wait_for_goaway()
+        assert (goaway.code, goaway.last_stream) == (NO_ERROR, number)
+        assert idle.wait_for_goaway().code == NO_ERROR
+    assert server.wait() == -signal.SIGTERM
