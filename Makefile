@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build docs docs-settings bench bench-smoke fuzz \
-	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn h2spec clean
+	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn h2spec slow-clients clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -64,6 +64,11 @@ bench: $(VENV)/.built
 ## bench-smoke: that the harness runs and every server answers right
 bench-smoke: $(VENV)/.built
 	$(BIN)/python bench/run.py --smoke --pronghorn $(BIN)/pronghorn
+
+## slow-clients: slowhttptest's attacks beside a normal client (three minutes; --quick: one)
+SLOW_CLIENTS_ARGUMENTS ?=
+slow-clients: $(VENV)/.built
+	$(BIN)/python tests/slow_clients.py $(SLOW_CLIENTS_ARGUMENTS)
 
 ## fuzz: the HTTP/1 parser or another TARGET, for SECONDS (needs clang's runtime; cargo-fuzz installs itself)
 SECONDS ?= 600

@@ -33,7 +33,8 @@ class Engine:
     response. `trust_proxy(scope)`, when given, may rewrite a scope whose head carries a field
     that only proxies send. `on_loop(function, *arguments)` is the coroutine that `receive` and
     `send` return where another thread calls them. Requests below a route of `static_files` are
-    answered without the application.
+    answered without the application. Connections from peers of which `is_proxy(address)` is
+    true (the path of a Unix socket in place of an address) begin with a PROXY protocol header.
     """
 
     def __new__(
@@ -53,6 +54,7 @@ class Engine:
         trust_proxy: Callable[[HTTPScope], None] | None,
         on_loop: Callable[..., Coroutine[Any, Any, Any]],
         static_files: ServedFiles | None,
+        is_proxy: Callable[[str], bool] | None,
     ) -> Engine: ...
     def fileno(self) -> int:
         """The descriptor that is readable while any socket of the engine needs attention."""

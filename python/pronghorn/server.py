@@ -357,7 +357,11 @@ class Server:
             access_log=self._open_access_log(),
             trust_proxy=self._trust_proxy(),
             on_loop=calls_on(self._loop),
-            static_files=ServedFiles(config.static) if config.static else None,
+            # An engine for redirects has an application of its own.
+            static_files=ServedFiles(config.static)
+            if config.static and app is config.loaded_app
+            else None,
+            is_proxy=self._is_proxy(),
         )
 
     def _is_redirecting(self, bound: socket) -> bool:
@@ -398,6 +402,11 @@ class Server:
             header=config.forwarded_header,
             strip_untrusted=config.strip_untrusted_forwarded,
         )
+
+    def _is_proxy(self) -> Callable[[str], bool] | None:
+        if not self.config.proxy_protocol:
+            return None
+        return TrustedProxies(self.config.forwarded_allow_ips or DEFAULT_TRUSTED).__contains__
 
     def _close_engine(self) -> None:
         engines = [self.server_state.engine, self._redirect]

@@ -424,6 +424,13 @@ class Settings:
         minimum=0,
         maximum=4096,
     )
+    proxy_protocol: bool = option(
+        False,
+        "Expect a PROXY protocol header (version 1 or 2) at the start of every connection from "
+        "--forwarded-allow-ips, and take the client's address from it.",
+        group=HEADERS,
+        kind="flag",
+    )
     static: list[str] | str | None = option(
         None,
         "Serve the files below a directory under a route, without the application: "

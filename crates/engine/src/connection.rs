@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use pronghorn_proto::deadline::SlowReader;
 use pronghorn_proto::limits::Limits;
+use pronghorn_proto::proxy_protocol::{self, BINARY_BYTES_MAX, Malformed, Source};
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
@@ -59,6 +60,8 @@ pub struct Connection {
     pub is_gathered: bool,
     /// It is on the list of connections to attend to.
     pub is_listed: bool,
+    /// A proxy tells of its origin before anything else.
+    pub awaits_proxy_header: bool,
     /// The peer takes what is sent more slowly than it comes.
     slow_reader: Option<SlowReader>,
     /// The earliest entry in the timers.
@@ -89,6 +92,7 @@ impl Connection {
             is_processing: false,
             is_gathered: false,
             is_listed: false,
+            awaits_proxy_header: false,
             slow_reader: None,
             armed: None,
         }
@@ -109,6 +113,41 @@ impl Connection {
             Some(_) => Sink::indirect(&mut self.outbox, &[]),
         };
         (&mut self.protocol, sink)
+    }
+
+    /// Reads the PROXY protocol header that is due, and nothing behind it: below TLS as well. Says
+    /// whether it has come.
+    pub fn take_proxy_header(&mut self) -> Result<bool, Malformed> {
+        let mut buffer = [0; BINARY_BYTES_MAX];
+        let count = match self.transport.peek(&mut buffer) {
+            Received::Bytes(count) => count,
+            Received::End => {
+                self.closing = Closing::AfterFlush { linger: false };
+                return Ok(false);
+            }
+            _ => return Ok(false),
+        };
+        let Some((source, length)) = proxy_protocol::read(&buffer[..count])? else {
+            if !self.transport.wait_for_more() {
+                self.closing = Closing::AfterFlush { linger: false };
+            }
+            return Ok(false);
+        };
+        // What has been looked at is there.
+        self.transport.discard(&mut buffer[..length]);
+        match source {
+            Source::Proxy => {}
+            Source::Inet { client, server } => {
+                self.peer = Address::Inet(client);
+                self.local = Address::Inet(server);
+            }
+            Source::Unix { server } => {
+                self.peer = Address::Unix(None);
+                self.local = Address::Unix(Some(server).filter(|path| !path.is_empty()));
+            }
+        }
+        self.awaits_proxy_header = false;
+        Ok(true)
     }
 
     /// What was received is at the start of `buffer`, or behind its headroom with TLS.

@@ -152,7 +152,8 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         app, event_loop, *, state, root_path, default_headers, date_header, limits,
-        websocket, log, log_exception, access_log, trust_proxy, on_loop, static_files
+        websocket, log, log_exception, access_log, trust_proxy, on_loop, static_files,
+        is_proxy
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
@@ -170,6 +171,7 @@ impl Engine {
         trust_proxy: Option<&Bound<'_, PyAny>>,
         on_loop: &Bound<'_, PyAny>,
         static_files: Option<StaticOptions>,
+        is_proxy: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = app.py();
         let settings = limits.settings(websocket.is_some())?;
@@ -202,8 +204,16 @@ impl Engine {
         let trust_proxy = trust_proxy.map(Object::from_bound);
         let static_files =
             static_files.map(|files| StaticFiles::new(files.routes, files.content_types));
-        let worker =
-            Worker::new(settings, application, trust_proxy, static_files, functions, defaults)?;
+        let is_proxy = is_proxy.map(Object::from_bound);
+        let worker = Worker::new(
+            settings,
+            application,
+            trust_proxy,
+            static_files,
+            is_proxy,
+            functions,
+            defaults,
+        )?;
         let this = Rc::downgrade(&worker);
         worker.set_callbacks(Callbacks {
             attend: callback(py, this.clone(), Worker::attend)?,

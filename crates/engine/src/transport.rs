@@ -128,6 +128,46 @@ impl Transport {
         }
     }
 
+    /// Looks at what there is to read, and leaves it.
+    pub fn peek(&mut self, buffer: &mut [u8]) -> Received {
+        loop {
+            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::PEEK) {
+                Ok((0, _)) => return Received::End,
+                Ok((count, _)) => return Received::Bytes(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.incoming = Incoming::Nothing;
+                    return Received::Empty;
+                }
+                Err(_) => {
+                    self.broken = true;
+                    return Received::Failed;
+                }
+            }
+        }
+    }
+
+    /// What has been looked at does not suffice: the set will tell of more. Says whether there can
+    /// be any.
+    pub fn wait_for_more(&mut self) -> bool {
+        let is_last = self.incoming == Incoming::SomethingLast;
+        if !is_last {
+            self.incoming = Incoming::Nothing;
+        }
+        !is_last
+    }
+
+    /// Reads what has been looked at, to be rid of it.
+    pub fn discard(&mut self, mut seen: &mut [u8]) {
+        while !seen.is_empty() && !self.broken {
+            match rustix::net::recv(&self.socket, &mut *seen, RecvFlags::empty()) {
+                Ok((count, _)) if count > 0 => seen = &mut seen[count..],
+                Err(Errno::INTR) => {}
+                _ => self.broken = true,
+            }
+        }
+    }
+
     /// Sends what the kernel takes of `first` and then `second`, and tells how much. With `more`,
     /// something follows at once, and the kernel waits for it to fill a packet.
     pub fn send(&mut self, first: &[u8], second: &[u8], more: bool) -> usize {

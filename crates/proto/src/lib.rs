@@ -23,6 +23,8 @@ pub mod head;
 pub mod http1;
 /// HTTP/2.
 pub mod http2;
+/// Where a connection behind a proxy really comes from.
+pub mod proxy_protocol;
 /// Static files.
 pub mod files;
 /// WebSocket, above a stream that carries bytes.

@@ -83,6 +83,7 @@ impl Worker {
             }
             match self.accept_one(index, now) {
                 Outcome::Connection(id) => {
+                    self.expect_proxy_header(id);
                     // The first bytes are often there already, and a connection that one request
                     // ends never needs to be registered.
                     self.read(id, now);
@@ -165,7 +166,10 @@ impl Worker {
         for index in 0..count {
             loop {
                 match self.accept_one(index, now) {
-                    Outcome::Connection(id) => self.list(id),
+                    Outcome::Connection(id) => {
+                        self.expect_proxy_header(id);
+                        self.list(id);
+                    }
                     Outcome::Retry => {}
                     Outcome::Stop => break,
                 }

@@ -9,6 +9,8 @@
 mod tables;
 /// New connections.
 mod accept;
+/// What a proxy tells of a connection.
+mod proxied;
 /// From bytes received to a running application.
 mod request;
 /// From a head that asks for a WebSocket to its exchange.
@@ -72,6 +74,8 @@ pub struct Worker {
     application: Rc<Application>,
     trust_proxy: Option<Object>,
     static_files: Option<StaticFiles>,
+    /// Tells whether a peer is a proxy whose word counts, where connections may have one.
+    is_proxy: Option<Object>,
     event_loop: EventLoop,
     /// `attend` and `on_timer` as Python callables; `None` once closed.
     callbacks: RefCell<Option<Callbacks>>,
@@ -90,6 +94,7 @@ impl Worker {
         application: Rc<Application>,
         trust_proxy: Option<Object>,
         static_files: Option<StaticFiles>,
+        is_proxy: Option<Object>,
         event_loop: EventLoop,
         defaults: DefaultHeaders,
     ) -> io::Result<Rc<Self>> {
@@ -100,6 +105,7 @@ impl Worker {
             application,
             trust_proxy,
             static_files,
+            is_proxy,
             event_loop,
             callbacks: RefCell::new(None),
             this: this.clone(),

@@ -105,6 +105,13 @@ impl Worker {
                     // A nested loop: what comes now belongs behind what is being understood.
                     break;
                 }
+                if connection.awaits_proxy_header {
+                    drop(tables);
+                    if self.take_proxy_header(id) {
+                        continue;
+                    }
+                    break;
+                }
                 connection.extend_linger(now);
                 is_secured = connection.secured.is_some();
                 connection.receive(buffer)

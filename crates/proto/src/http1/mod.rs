@@ -14,4 +14,4 @@ pub(crate) use request::is_forwarding_alias;
 pub(crate) use response::{BodyWriter, Declared, content_length, refusal_text};
 pub use response::{reason_phrase, write_field_line};
 pub use state::{Connection, Next};
-pub use syntax::{is_token, list_members, trim};
+pub use syntax::{decimal, is_token, list_members, trim};

@@ -109,6 +109,7 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `1*DIGIT` that fits into 63 bits; nothing else that a lenient parser would take.
+#[must_use]
 pub fn decimal(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
         return None;
