@@ -16,6 +16,7 @@ MEGABYTES_100 = 1600 * 64 * 1024
 
 RAW_APP = "apps:app"
 FASTAPI_APP = "fastapi_app:app"
+FILE_APP = "file_app:app"
 FASTAPI_MIDDLEWARE_APP = "fastapi_app:with_middleware"
 FASTAPI_ROUTERS_APP = "fastapi_app:with_routers"
 WEBSOCKET_APP = "websocket_app:app"
@@ -135,6 +136,7 @@ class Case:
     load: Load
     app: str = RAW_APP
     access_log: bool = False
+    static: bool = False  # served by the server itself, where it can
 
 
 HELLO = Exchange("/hello", b"Hello, world!")
@@ -196,6 +198,21 @@ CASES: dict[str, Case] = {
             "HTTP/2, GET 10 KB, 8 connections of 32 streams",
             Exchange("/10k", b"x" * 10240),
             H2load(8, 32),
+        ),
+        Case(
+            "pathsend100m",
+            "GET a file of 100 MB from Starlette's FileResponse, 4 connections",
+            Exchange("/large", b"x" * 65536, answer_repeats=1600),
+            Bulk(Direction.DOWN, connections=4, body_bytes=MEGABYTES_100),
+            FILE_APP,
+        ),
+        Case(
+            "static1k",
+            "GET a static file of 1 KB, 64 connections",
+            Exchange("/static/1k.bin", b"x" * 1024),
+            Wrk(64),
+            FILE_APP,
+            static=True,
         ),
         Case(
             "accesslog",

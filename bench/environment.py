@@ -20,6 +20,8 @@ import sys
 import venv
 from pathlib import Path
 
+from cases import MEGABYTES_100
+
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent
 VENV = FOLDER / ".venv"
@@ -43,6 +45,17 @@ def compile_c(name: str) -> Path:
     program = BUILD / name
     run_quietly([compiler, *C_FLAGS, "-o", str(program), str(FOLDER / f"{name}.c")])
     return program
+
+
+def make_files() -> Path:
+    """Writes the files that are served, and returns their folder."""
+    folder = BUILD / "static"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1k.bin").write_bytes(b"x" * 1024)
+    large = folder / "100m.bin"
+    if not large.exists() or large.stat().st_size != MEGABYTES_100:
+        large.write_bytes(b"x" * MEGABYTES_100)
+    return folder
 
 
 def install_peers() -> Path:

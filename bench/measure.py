@@ -25,6 +25,7 @@ import h2load
 import probe
 import wrk
 from cases import (
+    FILE_APP,
     HELLO,
     RAW_APP,
     Bulk,
@@ -36,6 +37,7 @@ from cases import (
     WebSocket,
     Wrk,
 )
+from environment import BUILD
 from processes import CpuTime, ServerProcess, server_process
 from servers import HOST, Executables, Launch, Role, Server
 
@@ -92,12 +94,9 @@ Outcome = Sample | Failed | NotOffered
 
 def measure(case: Case, server: Server, settings: Settings) -> Outcome:
     """Measures `server` once."""
-    if case.access_log and not server.has_access_log and server.role is not Role.FLOOR:
-        return NotOffered("has no access log")
-    if isinstance(case.load, H2load) and not server.has_http2:
-        return NotOffered("has no HTTP/2 in clear text")
-    if not isinstance(case.load, H2load) and server.is_only_http2:
-        return NotOffered("is there for HTTP/2")
+    reason = not_offered(case, server)
+    if reason is not None:
+        return NotOffered(reason)
     port = next(FREE_PORTS)
     command = server.command(settings.executables, launch(case, port))
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +117,20 @@ def measure(case: Case, server: Server, settings: Settings) -> Outcome:
             return Failed(without_folders(f"{type(error).__name__}: {error}"))
 
 
+def not_offered(case: Case, server: Server) -> str | None:
+    if case.access_log and not server.has_access_log and server.role is not Role.FLOOR:
+        return "has no access log"
+    if isinstance(case.load, H2load) and not server.has_http2:
+        return "has no HTTP/2 in clear text"
+    if not isinstance(case.load, H2load) and server.is_only_http2:
+        return "is there for HTTP/2"
+    if case.app == FILE_APP and not server.serves_files:
+        return "serves no files"
+    if not case.static and not server.runs_applications:
+        return "runs no applications"
+    return None
+
+
 def launch(case: Case, port: int) -> Launch:
     match case.load:
         case IdleMemory(connections):
@@ -131,7 +144,8 @@ def launch(case: Case, port: int) -> Launch:
         case Bulk(body_bytes=body_bytes):
             return Launch(port, case.app, case.access_log, body_bytes_max=body_bytes)
         case Wrk() | H2load() | WebSocket() | Startup():
-            return Launch(port, case.app, case.access_log)
+            folder = BUILD / "static" if case.static else None
+            return Launch(port, case.app, case.access_log, static_folder=folder)
 
 
 def measure_running(case: Case, port: int, process: ServerProcess, settings: Settings) -> Sample:

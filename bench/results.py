@@ -77,7 +77,7 @@ def case_result(case: Case, rounds: Sequence[Round]) -> CaseResult:
     """Sums up `rounds`, each of which holds the same servers."""
     figure, more_is_better = compared_figure(case.load)
     values = [values_of(single, figure) for single in rounds]
-    floors = [value.get(floor_name()) for value in values]
+    floors = [next((value[n] for n in floor_names() if n in value), None) for value in values]
     best_peers = [best_peer(value, more_is_better) for value in values]
     bests = [
         None if name is None else value[name]
@@ -131,8 +131,9 @@ def values_of(single: Round, figure: str) -> dict[str, float]:
     }
 
 
-def floor_name() -> str:
-    return next(server.name for server in SERVERS.values() if server.role is Role.FLOOR)
+def floor_names() -> list[str]:
+    """A case has one of them."""
+    return [server.name for server in SERVERS.values() if server.role is Role.FLOOR]
 
 
 def best_peer(values: Mapping[str, float], more_is_better: bool) -> str | None:

@@ -92,6 +92,7 @@ def prepare(servers: list[Server], pronghorn: Path | None) -> Executables:
             raise SetupError(f"`{pronghorn}` is not an executable")
     elif any(server.role is Role.OWN for server in servers):
         pronghorn = environment.install_pronghorn(scripts)
+    environment.make_files()
     floor = environment.compile_c("floor")
     websocket_floor = environment.compile_c("websocket_floor")
     return Executables(scripts, pronghorn or scripts / "pronghorn", floor, websocket_floor)

@@ -41,6 +41,7 @@ class Launch:
     timeout_keep_alive_s: int | None = None
     connections_max: int | None = None
     body_bytes_max: int | None = None
+    static_folder: Path | None = None
 
 
 class Role(enum.Enum):
@@ -62,6 +63,8 @@ class Server:
     has_access_log: bool = True
     has_http2: bool = False
     is_only_http2: bool = False  # it has another row for HTTP/1.1
+    serves_files: bool = True
+    runs_applications: bool = True
 
 
 def floor(executables: Executables, launch: Launch) -> list[str]:
@@ -70,8 +73,35 @@ def floor(executables: Executables, launch: Launch) -> list[str]:
     return [str(program), str(launch.port)]
 
 
+def nginx(executables: Executables, launch: Launch) -> list[str]:
+    """It is configured by a file only, which is written beside the files that it serves."""
+    folder = launch.static_folder or Path()
+    configuration = folder.parent / "nginx.conf"
+    if launch.static_folder is not None:
+        configuration.write_text(NGINX.format(port=launch.port, host=HOST, folder=folder))
+    return ["nginx", "-p", str(folder.parent), "-c", str(configuration), "-e", "stderr"]
+
+
+# One worker, no log, no cache of open files: its defaults but for these.
+NGINX = """\
+daemon off; worker_processes 1; pid nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+    server {{
+        listen {host}:{port} backlog=2048;
+        location = /hello {{ return 200 "Hello, world!"; }}
+        location /static/ {{ alias {folder}/; }}
+    }}
+}}
+"""
+
+
 def pronghorn(executables: Executables, launch: Launch) -> list[str]:
-    return [str(executables.pronghorn), *uvicorn_options(launch)]
+    options = uvicorn_options(launch)
+    if launch.static_folder is not None:
+        options += ["--static", f"/static={launch.static_folder}"]
+    return [str(executables.pronghorn), *options]
 
 
 def pronghorn_asyncio(executables: Executables, launch: Launch) -> list[str]:
@@ -102,6 +132,9 @@ def granian(executables: Executables, launch: Launch) -> list[str]:
         options.append("--access-log")
     if launch.connections_max is not None:
         options += ["--backpressure", str(launch.connections_max)]
+    if launch.static_folder is not None:
+        options += ["--static-path-route", "/static"]
+        options += ["--static-path-mount", str(launch.static_folder)]
     return [str(executables.peers / "granian"), *options, launch.app]
 
 
@@ -149,7 +182,8 @@ def fastpysgi(executables: Executables, launch: Launch) -> list[str]:
 SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
-        Server("floor", Role.FLOOR, floor, has_access_log=False),
+        Server("floor", Role.FLOOR, floor, has_access_log=False, serves_files=False),
+        Server("nginx", Role.FLOOR, nginx, has_access_log=False, runs_applications=False),
         Server("pronghorn", Role.OWN, pronghorn, has_http2=True),
         Server("pronghorn-asyncio", Role.OWN, pronghorn_asyncio, has_http2=True),
         Server("uvicorn", Role.PEER, uvicorn, "uvicorn"),
