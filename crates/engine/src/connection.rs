@@ -342,10 +342,11 @@ impl Connection {
             self.slow_reader = None;
             return;
         }
-        let transport = &self.transport;
-        self.slow_reader
-            .get_or_insert_with(|| SlowReader::new(now, limits, transport.queued()))
-            .count(sent);
+        match &mut self.slow_reader {
+            Some(reader) => reader.count(sent),
+            // What has just been sent is in the queue, and must not count twice.
+            None => self.slow_reader = Some(SlowReader::new(now, limits, self.transport.queued())),
+        }
     }
 
     /// There is more to send, which had to wait for others.
