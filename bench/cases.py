@@ -58,6 +58,7 @@ class Exchange:
     body: bytes | None = None  # of the request, a POST then
     headers: tuple[tuple[str, str], ...] = ()
     pipelined: int = 1
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,24 @@ CASES: dict[str, Case] = {
             HELLO,
             Wrk(64),
             access_log=True,
+        ),
+        Case(
+            "tls-hello",
+            "GET hello over TLS, 64 connections",
+            Exchange("/hello", b"Hello, world!", tls=True),
+            Wrk(64),
+        ),
+        Case(
+            "tls-1m",
+            "GET 1 MB over TLS, 8 connections",
+            Exchange("/1m", b"x" * 1024, answer_repeats=1024, tls=True),
+            Wrk(8),
+        ),
+        Case(
+            "tls-handshake",
+            "GET hello over TLS, a connection and a full handshake per request, 16 at a time",
+            Exchange("/hello", b"Hello, world!", headers=(("Connection", "close"),), tls=True),
+            Wrk(16),
         ),
         Case("fastapi", "FastAPI, GET a JSON object, 64 connections", JSON, Wrk(64), FASTAPI_APP),
         Case(

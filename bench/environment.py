@@ -21,6 +21,7 @@ import venv
 from pathlib import Path
 
 from cases import MEGABYTES_100
+from servers import TLSFiles
 
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent
@@ -56,6 +57,19 @@ def make_files() -> Path:
     if not large.exists() or large.stat().st_size != MEGABYTES_100:
         large.write_bytes(b"x" * MEGABYTES_100)
     return folder
+
+
+def tls_files() -> TLSFiles:
+    """A certificate for this machine, ECDSA on P-256, made once."""
+    files = TLSFiles(BUILD / "certificate.pem", BUILD / "key.pem")
+    if not files.certificate.exists():
+        if shutil.which("openssl") is None:
+            raise SetupError("no openssl found: install it, e.g. `apt-get install openssl`")
+        BUILD.mkdir(exist_ok=True)
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "3650"]
+        command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"]
+        run_quietly([*command, "-keyout", str(files.key), "-out", str(files.certificate)])
+    return files
 
 
 def install_peers() -> Path:

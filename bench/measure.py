@@ -9,6 +9,7 @@ that answered right before and was still alive after.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -39,7 +40,7 @@ from cases import (
 )
 from environment import BUILD
 from processes import CpuTime, ServerProcess, server_process
-from servers import HOST, Executables, Launch, Role, Server
+from servers import HOST, Executables, Launch, Role, Server, TLSFiles
 
 WARM_UP_S = 0.5
 TIMEOUT_KEEP_ALIVE_S = 120  # longer than it takes to open all idle connections
@@ -64,6 +65,7 @@ class Settings:
     executables: Executables
     bulk: Path
     websocket: Path
+    tls: TLSFiles
     folder: Path  # where the applications are
 
 
@@ -98,7 +100,10 @@ def measure(case: Case, server: Server, settings: Settings) -> Outcome:
     if reason is not None:
         return NotOffered(reason)
     port = next(FREE_PORTS)
-    command = server.command(settings.executables, launch(case, port))
+    launched = launch(case, port)
+    if case.exchange.tls:
+        launched = dataclasses.replace(launched, tls=settings.tls)
+    command = server.command(settings.executables, launched)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         try:
@@ -128,6 +133,8 @@ def not_offered(case: Case, server: Server) -> str | None:
         return "serves no files"
     if not case.static and not server.runs_applications:
         return "runs no applications"
+    if case.exchange.tls and not server.has_tls:
+        return "is not measured with TLS"
     return None
 
 
@@ -150,6 +157,7 @@ def launch(case: Case, port: int) -> Launch:
 
 def measure_running(case: Case, port: int, process: ServerProcess, settings: Settings) -> Sample:
     ready = HELLO if case.app == RAW_APP else case.exchange
+    ready = dataclasses.replace(ready, tls=case.exchange.tls)
     start_s = probe.wait_until_right(process, port, ready)
     match case.load:
         case Startup():

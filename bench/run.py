@@ -108,6 +108,7 @@ def make_settings(options: argparse.Namespace, executables: Executables) -> Sett
         executables=executables,
         bulk=environment.compile_c("bulk"),
         websocket=environment.compile_c("websocket"),
+        tls=environment.tls_files(),
         folder=FOLDER,
     )
 

@@ -31,6 +31,18 @@ class Executables:
 
 
 @dataclass(frozen=True)
+class TLSFiles:
+    """A certificate that signs itself, and its key."""
+
+    certificate: Path
+    key: Path
+
+    def options(self, certificate: str, key: str) -> list[str]:
+        """The command line's, where the flags have these names."""
+        return [certificate, str(self.certificate), key, str(self.key)]
+
+
+@dataclass(frozen=True)
 class Launch:
     """What a server is started for."""
 
@@ -42,6 +54,7 @@ class Launch:
     connections_max: int | None = None
     body_bytes_max: int | None = None
     static_folder: Path | None = None
+    tls: TLSFiles | None = None
 
 
 class Role(enum.Enum):
@@ -65,6 +78,7 @@ class Server:
     is_only_http2: bool = False  # it has another row for HTTP/1.1
     serves_files: bool = True
     runs_applications: bool = True
+    has_tls: bool = True
 
 
 def floor(executables: Executables, launch: Launch) -> list[str]:
@@ -122,6 +136,8 @@ def uvicorn_options(launch: Launch) -> list[str]:
         options.append("--no-access-log")
     if launch.timeout_keep_alive_s is not None:
         options += ["--timeout-keep-alive", str(launch.timeout_keep_alive_s)]
+    if launch.tls is not None:
+        options += launch.tls.options("--ssl-certfile", "--ssl-keyfile")
     return options
 
 
@@ -135,6 +151,8 @@ def granian(executables: Executables, launch: Launch) -> list[str]:
     if launch.static_folder is not None:
         options += ["--static-path-route", "/static"]
         options += ["--static-path-mount", str(launch.static_folder)]
+    if launch.tls is not None:
+        options += launch.tls.options("--ssl-certificate", "--ssl-keyfile")
     return [str(executables.peers / "granian"), *options, launch.app]
 
 
@@ -144,6 +162,8 @@ def h2corn(executables: Executables, launch: Launch) -> list[str]:
         options.append("--no-access-log")
     if launch.timeout_keep_alive_s is not None:
         options += ["--timeout-keep-alive", str(launch.timeout_keep_alive_s)]
+    if launch.tls is not None:
+        options += launch.tls.options("--certfile", "--keyfile")
     return [str(executables.peers / "h2corn"), *options, launch.app]
 
 
@@ -154,6 +174,8 @@ def gunicorn(executables: Executables, launch: Launch) -> list[str]:
         options += ["--access-logfile", "-"]
     if launch.timeout_keep_alive_s is not None:
         options += ["--keep-alive", str(launch.timeout_keep_alive_s)]
+    if launch.tls is not None:
+        options += launch.tls.options("--certfile", "--keyfile")
     return [str(executables.peers / "gunicorn"), *options, launch.app]
 
 
@@ -163,6 +185,8 @@ def hypercorn(executables: Executables, launch: Launch) -> list[str]:
         options += ["--access-logfile", "-"]
     if launch.timeout_keep_alive_s is not None:
         options += ["--keep-alive", str(launch.timeout_keep_alive_s)]
+    if launch.tls is not None:
+        options += launch.tls.options("--certfile", "--keyfile")
     return [str(executables.peers / "hypercorn"), *options, launch.app]
 
 
@@ -182,8 +206,15 @@ def fastpysgi(executables: Executables, launch: Launch) -> list[str]:
 SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
-        Server("floor", Role.FLOOR, floor, has_access_log=False, serves_files=False),
-        Server("nginx", Role.FLOOR, nginx, has_access_log=False, runs_applications=False),
+        Server("floor", Role.FLOOR, floor, has_access_log=False, serves_files=False, has_tls=False),
+        Server(
+            "nginx",
+            Role.FLOOR,
+            nginx,
+            has_access_log=False,
+            runs_applications=False,
+            has_tls=False,
+        ),
         Server("pronghorn", Role.OWN, pronghorn, has_http2=True),
         Server("pronghorn-asyncio", Role.OWN, pronghorn_asyncio, has_http2=True),
         Server("uvicorn", Role.PEER, uvicorn, "uvicorn"),
@@ -197,7 +228,7 @@ SERVERS: dict[str, Server] = {
         ),
         Server("granian", Role.PEER, granian, "granian", has_http2=True),
         Server("h2corn", Role.PEER, h2corn, "h2corn", has_http2=True),
-        Server("fastpysgi", Role.PEER, fastpysgi, "fastpysgi", has_access_log=False),
+        Server("fastpysgi", Role.PEER, fastpysgi, "fastpysgi", has_access_log=False, has_tls=False),
         Server("gunicorn", Role.PEER, gunicorn, "gunicorn"),
         Server("hypercorn", Role.PEER, hypercorn, "hypercorn", has_http2=True),
     )

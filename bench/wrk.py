@@ -46,7 +46,8 @@ def run(load: Wrk, exchange: Exchange, port: int, seconds: float, scripts: Path)
         command += ["--header", f"{name}: {value}"]
     if load.script is not None:
         command += ["--script", str(scripts / load.script)]
-    command.append(f"http://{HOST}:{port}{exchange.path}")
+    scheme = "https" if exchange.tls else "http"
+    command.append(f"{scheme}://{HOST}:{port}{exchange.path}")
     if load.script_argument is not None:
         command += ["--", load.script_argument]
     return parse(output_after(command, seconds))
