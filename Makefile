@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 export PYO3_PYTHON := $(VIRTUAL_ENV)/bin/python
 
 .PHONY: serve test test-python test-rust lint format build docs docs-settings bench bench-smoke fuzz \
-	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn h2spec slow-clients clean
+	fuzz-fastapi fuzz-fastapi-mutants fastapi-suites autobahn h2spec slow-clients tls-scan clean
 
 ## serve: build, and serve the FastAPI application in examples/
 serve: $(VENV)/.built
@@ -99,6 +99,12 @@ autobahn: $(VENV)/.built
 .PHONY: chaos
 chaos: $(VENV)/.built
 	CHAOS_ROUNDS=100 $(BIN)/python -m pytest -s tests/test_chaos.py tests/test_ends.py
+
+## tls-scan: sslyze finds what it finds with Python's own `ssl` defaults, and nothing else
+tls-scan: $(VENV)/.built
+	test -x $(VENV)/sslyze/bin/sslyze || $(PYTHON) -m venv $(VENV)/sslyze
+	$(VENV)/sslyze/bin/python -m pip install --quiet "sslyze>=6,<7"
+	$(BIN)/python tests/tls_scan.py $(VENV)/sslyze/bin/sslyze
 
 clean:
 	rm -rf $(VENV) target python/pronghorn/*.so

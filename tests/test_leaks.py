@@ -6,6 +6,9 @@ leak of a hundred bytes a connection is twice as much.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import ssl
 import time
 from collections.abc import Callable
 
@@ -13,7 +16,8 @@ import pytest
 from conftest import Start, loops
 from support.remote import literal
 from support.server import Server
-from support.wire import request
+from support.tls import Certificates, TLSSocket
+from support.wire import connect, request
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -21,6 +25,7 @@ COUNT = 100_000
 WARM_UP = 5_000
 RSS_SLACK_BYTES = 5 << 20
 OBJECTS_SLACK = 300
+TLS_COUNT = int(os.environ.get("PRONGHORN_TEST_TLS_CONNECTIONS", "3000"))
 BATCH = 400  # below the backlog, so that no connection has to be tried again
 
 
@@ -36,13 +41,15 @@ def figures(server: Server, descriptors: int | None = None) -> dict[str, int]:
         time.sleep(0.05)
 
 
-def assert_flat(server: Server, run: Callable[[int], None]) -> None:
+def assert_flat(
+    server: Server, run: Callable[[int], None], count: int = COUNT, warm_up: int = WARM_UP
+) -> None:
     """`run` with a count may cost something at first, and nothing after that."""
     server.barrier()
     idle = figures(server)
-    run(WARM_UP)
+    run(warm_up)
     before = figures(server, idle["descriptors"])
-    run(COUNT)
+    run(count)
     after = figures(server, idle["descriptors"])
     grown = {name: after[name] - before[name] for name in before}
     assert grown["rss_bytes"] < RSS_SLACK_BYTES, grown
@@ -113,3 +120,60 @@ def test_requests_leave_nothing(own: Server) -> None:
                     assert received.count(b"HTTP/1.1 200 OK") == requests * 4 // 5
 
     assert_flat(own, ask)
+
+
+@pytest.mark.strict
+def test_tls_connections_leave_nothing(start: Start, certificates: Certificates) -> None:
+    files, context = certificates.issue("localhost", file="leaks"), certificates.client()
+    options = ("--no-access-log", "--timeout-keep-alive", "600", *files.options)
+    server = start("support.apps:app", *options, client_context=context)
+    garbage = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+    def leave_within_the_greeting(tls: TLSSocket) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.session.do_handshake()
+        tls.raw.sendall(tls.outgoing.read()[:200])
+
+    def leave_within_the_handshake(tls: TLSSocket) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.session.do_handshake()
+        tls.flush()
+
+    def leave_after_the_handshake(tls: TLSSocket) -> None:
+        tls.handshake()
+
+    def leave_with_garbage(tls: TLSSocket) -> None:
+        tls.handshake()
+        tls.raw.sendall(garbage)
+
+    def leave_after_an_answer(tls: TLSSocket) -> None:
+        tls.handshake()
+        tls.sendall(request("GET", "/", "Connection: close"))
+        while tls.recv(1 << 16):
+            pass
+
+    def leave_within_an_answer(tls: TLSSocket) -> None:
+        tls.handshake()
+        tls.sendall(request("GET", "/large/1000000/1000000"))
+        tls.recv(1)
+
+    def leave_in_plain_text(tls: TLSSocket) -> None:
+        tls.raw.sendall(request("GET", "/"))
+
+    ways = [
+        leave_within_the_greeting,
+        leave_within_the_handshake,
+        leave_after_the_handshake,
+        leave_with_garbage,
+        leave_after_an_answer,
+        leave_within_an_answer,
+        leave_in_plain_text,
+    ]
+
+    def leave(count: int) -> None:
+        for number in range(count):
+            with contextlib.closing(TLSSocket(connect(server.address), context)) as tls:
+                ways[number % len(ways)](tls)
+
+    # A session is some 20 KB and dozens of objects.
+    assert_flat(server, leave, TLS_COUNT, TLS_COUNT // 4)
