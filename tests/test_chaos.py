@@ -59,7 +59,7 @@ def test_recycled_workers_lose_nothing(start: Start) -> None:
     wait_for_started(server, 2)
     with Clients(server.port) as clients:
         began_at = time.monotonic()
-        wait_for_started(server, 2 + ROUNDS)
+        wait_for_started(server, 2 + ROUNDS, timeout_s=20 + 2 * ROUNDS)
     check(clients, began_at)
 
 

@@ -63,14 +63,16 @@ def started_pids(server: Server, since: int = 0) -> list[int]:
     return [int(line.partition("[")[2].partition("]")[0]) for line in lines]
 
 
-def wait_for_started(server: Server, count: int, since: int = 0) -> list[int]:
+def wait_for_started(
+    server: Server, count: int, since: int = 0, *, timeout_s: float = WAIT_S_MAX
+) -> list[int]:
     """The processes that have started since, once there are so many and all serve."""
 
     def serve() -> bool:
         ready = [x for x in server.stderr.all(since) if "Application startup complete" in x]
         return len(ready) >= count
 
-    wait_until(serve, what=f"{count} processes serve")
+    wait_until(serve, what=f"{count} processes serve", timeout_s=timeout_s)
     return started_pids(server, since)
 
 
