@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from cases import Bulk, Case, IdleMemory, Load, Startup, WebSocket, Wrk
+from cases import Bulk, Case, H2load, IdleMemory, Load, Startup, WebSocket, Wrk
 from measure import Failed, NotOffered, Outcome, Sample
 from servers import SERVERS, Role
 
@@ -63,7 +63,7 @@ class Document(TypedDict):
 def compared_figure(load: Load) -> tuple[str, bool]:
     """The figure that ranks the servers, and whether more of it is better."""
     match load:
-        case Wrk() | WebSocket():
+        case Wrk() | H2load() | WebSocket():
             return "requests_per_s", True
         case Bulk():
             return "megabytes_per_s", True
