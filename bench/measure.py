@@ -28,6 +28,7 @@ import wrk
 from cases import (
     FILE_APP,
     HELLO,
+    JSON,
     RAW_APP,
     Bulk,
     Case,
@@ -123,7 +124,8 @@ def measure(case: Case, server: Server, settings: Settings) -> Outcome:
 
 
 def not_offered(case: Case, server: Server) -> str | None:
-    if case.access_log and not server.has_access_log and server.role is not Role.FLOOR:
+    is_floor = server.role is Role.FLOOR
+    if case.access_log and not server.has_access_log and not is_floor:
         return "has no access log"
     if isinstance(case.load, H2load) and not server.has_http2:
         return "has no HTTP/2 in clear text"
@@ -133,6 +135,8 @@ def not_offered(case: Case, server: Server) -> str | None:
         return "serves no files"
     if not case.static and not server.runs_applications:
         return "runs no applications"
+    if case.app.startswith("fastapi_app:") and case.exchange != JSON and is_floor:
+        return "answers FastAPI's first case only"
     if case.exchange.tls and not server.has_tls:
         return "is not measured with TLS"
     return None
