@@ -17,7 +17,8 @@ SUPPORTED = ["auto", "on"]
 
 
 def made(app: App, mode: str) -> Lifespan:
-    config = Config(app, lifespan=mode)  # type: ignore[arg-type]
+    # Whether another test has imported FastAPI must not add a line.
+    config = Config(app, lifespan=mode, accelerate="off")  # type: ignore[arg-type]
     config.load()
     return config.lifespan_class(config)
 

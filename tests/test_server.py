@@ -135,7 +135,7 @@ pytestmark = pytest.mark.usefixtures("no_leaked_descriptors")
 
 def test_serves_inside_a_running_loop(capsys: pytest.CaptureFixture[str]) -> None:
     async def body() -> None:
-        async with serving() as server:
+        async with serving(accelerate="off") as server:
             assert (await get(server, "/a")).endswith(b"\r\n\r\n/a")
             host, port = address_of(server)
             assert host == "127.0.0.1"
