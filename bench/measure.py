@@ -30,6 +30,7 @@ from cases import (
     HELLO,
     JSON,
     RAW_APP,
+    WEBSOCKET_APP,
     Bulk,
     Case,
     Exchange,
@@ -160,7 +161,7 @@ def launch(case: Case, port: int) -> Launch:
 
 
 def measure_running(case: Case, port: int, process: ServerProcess, settings: Settings) -> Sample:
-    ready = HELLO if case.app == RAW_APP else case.exchange
+    ready = HELLO if case.app in (RAW_APP, WEBSOCKET_APP) else case.exchange
     ready = dataclasses.replace(ready, tls=case.exchange.tls)
     start_s = probe.wait_until_right(process, port, ready)
     match case.load:
