@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from support.processes import is_running, wait_for_started, wait_until, worker_pids
+from support.processes import wait_for_started, wait_until, wait_until_gone, worker_pids
 from support.server import Server
 from support.wire import Wire, request
 
@@ -144,7 +144,7 @@ def test_killed_reloader_leaves_nothing_behind(reloaded: Server) -> None:
     pids = worker_pids(reloaded)
     assert len(pids) == 2, "the child and its spare"
     reloaded.process.kill()
-    wait_until(lambda: not [p for p in pids if is_running(p)], what="all are gone", timeout_s=2)
+    wait_until_gone(pids, within_s=2)
 
 
 def test_open_stream_does_not_hold_a_reload(project: Project) -> None:

@@ -13,9 +13,11 @@ from conftest import Start
 from support.processes import (
     descendants,
     is_running,
+    started_pids,
     wait_for_answers,
     wait_for_started,
     wait_until,
+    wait_until_gone,
     worker_pids,
 )
 from support.server import TESTS, command
@@ -34,12 +36,6 @@ def run(app: str, *options: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
-
-
-def wait_until_gone(pids: list[int], within_s: float = 10) -> None:
-    wait_until(
-        lambda: not [pid for pid in pids if is_running(pid)], what="gone", timeout_s=within_s
-    )
 
 
 # --- Signs of life -----------------------------------------------------------------------------
@@ -67,6 +63,33 @@ def test_worker_that_is_stopped_is_replaced(start: Start) -> None:
     server.stderr.wait_for(rf"Child process \[{victim}\] has shown no sign of life", since=since)
     wait_for_started(server, 1, since)
     assert not is_running(victim)
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)])
+def test_process_that_is_stopped_does_not_hold_the_end(
+    start: Start, options: tuple[str, ...]
+) -> None:
+    server = start(APP, *options, "--timeout-worker-healthcheck", "1")
+    wait_for_started(server, 2 if "--workers" in options else 1)
+    victim = started_pids(server)[0]
+    os.kill(victim, signal.SIGSTOP)
+    server.signal(signal.SIGTERM)
+    server.stderr.wait_for(rf"Child process \[{victim}\] has shown no sign of life")
+    assert server.wait() == 0
+    assert not is_running(victim)
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)])
+def test_process_that_takes_long_to_shut_down_is_waited_for(
+    start: Start, options: tuple[str, ...]
+) -> None:
+    server = start(f"{PROCESSES}:stops_slowly", *options, "--timeout-worker-healthcheck", "1")
+    count = 2 if "--workers" in options else 1
+    wait_for_started(server, count)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert server.stdout.all().count("stopped") == count
+    assert "no sign of life" not in server.stderr.text()
 
 
 def test_server_answers_while_one_worker_is_blocked(start: Start) -> None:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from support.processes import children, descendants, is_running, wait_for_started, wait_until
+from support.processes import (
+    children,
+    descendants,
+    wait_for_started,
+    wait_until,
+    wait_until_gone,
+)
 from support.server import TESTS, Server, command
 
 APP = "support.apps:app"
@@ -58,7 +64,7 @@ def test_process_1_buries_orphans_forwards_signals_and_ends_with_the_code(
 def test_killed_process_1_leaves_nothing_behind(contained: Server) -> None:
     family = descendants(contained.pid)
     os.kill(children(contained.pid)[0], signal.SIGKILL)
-    wait_until(lambda: not [pid for pid in family if is_running(pid)], what="all are gone")
+    wait_until_gone(family)
     contained.wait()
 
 

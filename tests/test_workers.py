@@ -14,6 +14,7 @@ from support.processes import (
     wait_for_answers,
     wait_for_started,
     wait_until,
+    wait_until_gone,
     worker_pids,
 )
 from support.server import Server
@@ -101,11 +102,7 @@ def test_killed_parent_leaves_nothing_behind(pair: Server) -> None:
     family = descendants(pair.pid)
     assert len(family) >= 2
     pair.process.kill()
-    wait_until(
-        lambda: not [pid for pid in family if is_running(pid)],
-        what="all are gone",
-        timeout_s=2,
-    )
+    wait_until_gone(family, within_s=2)
 
 
 def test_workers_share_connections_evenly(start: Start) -> None:

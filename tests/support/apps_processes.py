@@ -55,6 +55,19 @@ async def starts_or_not(scope: Any, receive: Any, send: Any) -> None:
     return await everything(scope, receive, send)
 
 
+async def stops_slowly(scope: Any, receive: Any, send: Any) -> None:
+    """Takes three seconds to shut down, the first two of them without letting go of the GIL."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        ctypes.PyDLL(None).sleep(2)
+        await asyncio.sleep(1)
+        print("stopped", flush=True)
+        return await send({"type": "lifespan.shutdown.complete"})
+    return await everything(scope, receive, send)
+
+
 KEPT: list[bytes] = []
 POOL: ProcessPoolExecutor | None = None
 STRAYS: list[subprocess.Popen[bytes]] = []

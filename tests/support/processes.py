@@ -45,6 +45,10 @@ def is_running(pid: int) -> bool:
     return parent_of(pid) is not None
 
 
+def wait_until_gone(pids: list[int], within_s: float = WAIT_S_MAX) -> None:
+    wait_until(lambda: not any(map(is_running, pids)), what="all are gone", timeout_s=within_s)
+
+
 def command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()

@@ -26,8 +26,6 @@ from pronghorn.supervisors.process import Process
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HANDOVER_S_MAX = 0.25
 """How long the next child waits for the one before it."""
-OLD_CHILD_S_MAX = 5.0
-"""How long after a change a child may go on with open streams, if no timeout is given."""
 POLL_S = 0.01
 
 logger = logging.getLogger("pronghorn.error")
@@ -102,9 +100,6 @@ class BaseReload:
     def restart(self) -> None:
         """Replace the child."""
         if self.process and self.process.terminate(Parting.RELOADED):
-            grace_s = self.config.timeout_graceful_shutdown
-            allowed_s = OLD_CHILD_S_MAX if grace_s is None else grace_s + 1
-            self.process.kill_at = time.monotonic() + allowed_s
             self._wait_for(self.process, HANDOVER_S_MAX)
             self._old.append(self.process)
         self._start_next()
@@ -114,16 +109,13 @@ class BaseReload:
         for listening in self.sockets:
             listening.close()
         left = [each for each in (self.process, self._spare, *self._old) if each]
-        parting = Parting.INTERRUPT
         for process in left:
             if process is self._spare:
                 process.kill()
             else:
-                process.terminate(parting)
-        grace_s = self.config.timeout_graceful_shutdown
-        kill_at = None if grace_s is None else time.monotonic() + grace_s + 0.9
-        while left := [each for each in left if not each.has_ended()]:
-            if self._is_forced or (kill_at is not None and time.monotonic() > kill_at):
+                process.terminate(Parting.INTERRUPT)
+        while left := [each for each in left if not each.has_gone()]:
+            if self._is_forced:
                 for process in left:
                     process.kill()
             time.sleep(POLL_S)
@@ -153,16 +145,12 @@ class BaseReload:
         self._spare = self._new_process(waits=True)
 
     def _look_after_children(self) -> None:
-        now = time.monotonic()
-        for process in self._old:
-            if process.kill_at is not None and now > process.kill_at:
-                process.kill()
-        self._old = [each for each in self._old if not each.has_ended()]
+        self._old = [each for each in self._old if not each.has_gone()]
         if self.process is None:
             return
         self.process.hear()
         if self.process.has_ended():
-            self._child_died(self.process, now)
+            self._child_died(self.process, time.monotonic())
 
     def _child_died(self, process: Process, now: float) -> None:
         if not process.is_ready:

@@ -30,8 +30,6 @@ TURN_S = 0.1
 """How often the supervisor looks at its processes when nothing tells it to."""
 LAG_WARNING_S = 1.0
 """How long an event loop may stand still before that is worth a line in the log."""
-FORCED_EXIT_S = 0.9
-"""How long after their graceful timeout workers are killed."""
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -68,7 +66,6 @@ class Multiprocess:
         self._retiring: list[Process] = []
         self._is_complete = False
         self._is_interrupted = False
-        self._looked_at = time.monotonic()
         self._context: BaseContext = SPAWN
 
     @property
@@ -112,13 +109,9 @@ class Multiprocess:
         left = self._all()
         for process in left:
             logger.info("Waiting for child process [%s]", process.pid)
-        kill_at = self._kill_at(time.monotonic() + self.config.drain_delay)
-        while left := [each for each in left if not each.has_ended()]:
+        while left := [each for each in left if not each.has_gone()]:
             self.signal_queue.wait([each.sentinel for each in left], TURN_S)
             self.handle_signals()
-            if kill_at is not None and time.monotonic() > kill_at:
-                for process in left:
-                    process.kill()
 
     def restart_all(self) -> None:
         """Replace each worker, one at a time, once its successor serves."""
@@ -133,17 +126,13 @@ class Multiprocess:
     def keep_subprocess_alive(self) -> None:
         """Look after every process: one turn of the supervisor."""
         now = time.monotonic()
-        if now - self._looked_at > self.config.timeout_worker_healthcheck / 2:
-            for process in self._all():
-                process.excuse()
-        self._looked_at = now
         for process in self._all():
             process.hear()
         for place in self._places:
             self._look_after(place, now)
             if self.should_exit.is_set():
                 return
-        self._retiring = [each for each in self._retiring if not self._has_retired(each, now)]
+        self._retiring = [each for each in self._retiring if not each.has_gone()]
         self._go_on_replacing(now)
         if not self._is_complete and all(p.process and p.process.is_ready for p in self._places):
             self._is_complete = True
@@ -239,9 +228,8 @@ class Multiprocess:
             return
         if process.has_ended():
             self._died(place, process, now)
-        elif not process.is_alive():
-            self._report_silence(process)
-            process.kill()
+        elif process.kill_if_silent():
+            return
         elif process.wants_replacement and self._may_queue(place, now):
             self._to_replace.append(place)
         elif process.is_ready:
@@ -250,13 +238,6 @@ class Multiprocess:
     def _may_queue(self, place: Place, now: float) -> bool:
         is_queued = place in self._to_replace or place is self._replacing
         return not is_queued and place.back_off.is_due(now)
-
-    def _report_silence(self, process: Process) -> None:
-        logger.error(
-            "Child process [%s] has shown no sign of life for %.1f s, killing it.",
-            process.pid,
-            process.silence_s(),
-        )
 
     def _report_lag(self, place: Place, process: Process) -> None:
         lag = process.unchanged_s(Word.TURNS)
@@ -341,24 +322,11 @@ class Multiprocess:
     def _retire(self, process: Process) -> None:
         if process.terminate(Parting.REPLACED):
             logger.info("Terminated child process [%s]", process.pid)
-        process.kill_at = self._kill_at(time.monotonic())
         self._retiring.append(process)
 
     def _discard(self, process: Process) -> None:
         process.kill()
-        process.kill_at = None
         self._retiring.append(process)
-
-    def _has_retired(self, process: Process, now: float) -> bool:
-        if process.has_ended():
-            return True
-        if not process.is_alive() or (process.kill_at is not None and now > process.kill_at):
-            process.kill()
-        return False
-
-    def _kill_at(self, begun_at: float) -> float | None:
-        grace_s = self.config.timeout_graceful_shutdown
-        return None if grace_s is None else begun_at + grace_s + FORCED_EXIT_S
 
     def _close_sockets(self) -> None:
         # Before the workers are told: nobody shall wait in a queue that is not served any more.

@@ -5,12 +5,14 @@ process group of its own, so that nothing that the application starts outlives i
 of life on the `Board`. The rule: nothing here waits for a process except `join`.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import allow_connection_pickling, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -24,6 +26,8 @@ from pronghorn.supervisors.family import descendants, kill_all
 allow_connection_pickling()
 SPAWN = get_context("spawn")
 
+logger = logging.getLogger("pronghorn.error")
+
 Target: TypeAlias = Callable[..., None]
 
 STOPPING_SIGNALS = [
@@ -34,6 +38,21 @@ STOPPING_SIGNALS = [
 PULSE_S_MAX = 0.5
 BOOT_S_MAX = 300.0
 """How long a process may take to its first sign of life: until then it imports `__main__`."""
+FORCED_EXIT_S = 0.9
+"""How long after its graceful timeout a process is killed; it has tried to end itself before."""
+RELOADED_S_MAX = 5.0
+"""How long after a change of its code a process may go on with open streams, without a timeout."""
+ABSENCE_S_MIN = 0.5
+"""A supervisor that looks less often than this may itself have been stopped meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a word of a process's row was when it was last looked at, and since when."""
+
+    value: int
+    since: float
+    looked_at: float
 
 
 class Process:
@@ -51,9 +70,11 @@ class Process:
         leads_group: bool = True,
         inherited: Sequence[Connection] = (),
     ) -> None:
+        self._config = config
         self._board = board
         self._row = board.take_row()
         self._healthcheck_s = config.timeout_worker_healthcheck
+        self._absence_s_max = max(ABSENCE_S_MIN, self._healthcheck_s / 2)
         self._leads_group = leads_group and hasattr(os, "setpgid")
         self.channel, self._far_end = SPAWN.Pipe()
         pulse_s = min(PULSE_S_MAX, self._healthcheck_s / 4 or PULSE_S_MAX)
@@ -76,9 +97,10 @@ class Process:
         """It accepts requests."""
         self.wants_replacement = False
         self.started_at = self.ready_at = 0.0
-        self.kill_at: float | None = None
+        self._is_told_to_end = self._is_found_silent = False
+        self._kill_at: float | None = None
         """When it will have had the time that it gets for stopping."""
-        self._seen: dict[Word, tuple[int, float]] = {}
+        self._looks: dict[Word, Look] = {}
 
     def start(self) -> None:
         """Start it."""
@@ -139,32 +161,63 @@ class Process:
         limit = self._healthcheck_s if timeout is None else timeout
         return not limit or self.silence_s() <= limit
 
+    def has_gone(self) -> bool:
+        """Whether one that was told to end has; its time over, or silent, it is killed."""
+        if self.has_ended():
+            return True
+        if self._kill_at is not None and time.monotonic() > self._kill_at:
+            self.kill()
+        else:
+            self.kill_if_silent()
+        return False
+
+    def kill_if_silent(self) -> bool:
+        """Kill it, and say so, when it has shown no sign of life for too long."""
+        silence_s = self.silence_s()
+        if not self._healthcheck_s or silence_s <= self._healthcheck_s:
+            return False
+        if not self._is_found_silent:
+            self._is_found_silent = True
+            logger.error(
+                "Child process [%s] has shown no sign of life for %.1f s, killing it.",
+                self.pid,
+                silence_s,
+            )
+        self.kill()
+        return True
+
     def silence_s(self) -> float:
         """For how long it has shown no sign of life."""
         silence = self.unchanged_s(Word.BEATS)
-        if self._board.word(self._row, Word.BEATS) == 0:
-            return max(0.0, silence - BOOT_S_MAX)
-        return silence
+        # Told to end, one that still boots ends at once.
+        is_booting = self._board.word(self._row, Word.BEATS) == 0 and not self._is_told_to_end
+        return max(0.0, silence - BOOT_S_MAX) if is_booting else silence
 
     def unchanged_s(self, word: Word) -> float:
-        """For how long a word of its row has been seen to stay as it is."""
-        value, now = self._board.word(self._row, word), time.monotonic()
-        if word not in self._seen or self._seen[word][0] != value:
-            self._seen[word] = (value, now)
-        return now - self._seen[word][1]
+        """For how long a word of its row has been seen to stay as it is.
 
-    def excuse(self) -> None:
-        """Forget silences: the supervisor itself was not there to look."""
-        self._seen.clear()
+        Counted afresh when nobody has looked for a while: what stopped the supervisor may have
+        stopped the process as well, and it must have time to go on.
+        """
+        value, now = self._board.word(self._row, word), time.monotonic()
+        last = self._looks.get(word)
+        is_known = last and last.value == value and now - last.looked_at <= self._absence_s_max
+        since = last.since if last and is_known else now
+        self._looks[word] = Look(value, since, now)
+        return now - since
 
     def requests(self) -> int:
         """Requests that it has answered."""
         return self._board.word(self._row, Word.REQUESTS)
 
     def terminate(self, parting: Parting = Parting.END) -> bool:
-        """Ask it to end; false if it has."""
+        """Ask it to end, within the time that it gets; false if it has ended."""
         if not self._process.is_alive():
             return False
+        allowed_s = self._stopping_s_max(parting)
+        if allowed_s is not None and self._kill_at is None:
+            self._kill_at = time.monotonic() + allowed_s
+        self._is_told_to_end = True
         self._board.set(self._row, Word.PARTING, parting)
         self._process.terminate()
         return True
@@ -181,6 +234,13 @@ class Process:
         self._process.join(timeout)
         if not self._process.is_alive():
             self._bury()
+
+    def _stopping_s_max(self, parting: Parting) -> float | None:
+        grace_s = self._config.timeout_graceful_shutdown
+        if grace_s is None:
+            return RELOADED_S_MAX if parting is Parting.RELOADED else None
+        delay_s = self._config.drain_delay if parting is Parting.END else 0.0
+        return delay_s + grace_s + FORCED_EXIT_S
 
     def _bury(self) -> None:
         if self.channel.closed:
