@@ -275,12 +275,15 @@ def test_context_that_the_program_has_changed_is_left_alone(
     assert "the program has changed the SSL context" in caplog.text
 
 
-def test_plain_http_is_sent_on_to_https(start: Start, certificates: Certificates) -> None:
+@pytest.mark.parametrize("processes", [(), ("--workers", "2"), ("--reload",)])
+def test_plain_http_is_sent_on_to_https(
+    start: Start, certificates: Certificates, processes: tuple[str, ...]
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     files = certificates.issue("localhost", file="redirect")
-    options = ("--ssl-redirect-port", str(port))
+    options = (*processes, "--ssl-redirect-port", str(port))
     server = start(APP, *files.options, *options, client_context=certificates.client())
     plain = ("127.0.0.1", port)
 

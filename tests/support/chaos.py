@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
+
+from support.tls import HOST
 
 ANSWER_S_MAX = 15.0
 PIPELINED = 8
@@ -66,14 +69,14 @@ class Connection:
 class Clients:
     """Clients of all kinds, from entering the block to leaving it."""
 
-    def __init__(self, port: int, **counts: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self.context = context
         self.answered: Counter[str] = Counter()
         self.by_pid: Counter[int] = Counter()
         self.lost: list[str] = []
         self.killed: dict[int, float] = {}
-        self.closed_at: float | None = None
-        self._counts = counts or {
+        self._counts = {
             "keep_alive": 8,
             "pipelining": 2,
             "streaming": 4,
@@ -140,7 +143,12 @@ class Clients:
     async def _connected(self) -> AsyncIterator[Connection]:
         began_at = time.monotonic()
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1",
+                self.port,
+                ssl=self.context,
+                server_hostname=HOST if self.context else None,
+            )
         except OSError as error:
             self.lost.append(f"no connection: {error!r}")
             await asyncio.sleep(0.05)
