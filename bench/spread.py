@@ -1,9 +1,11 @@
-"""How evenly 64 keep-alive connections spread over two processes, by way of accepting.
+"""How evenly 64 keep-alive connections and their requests spread over two processes.
 
 Three small servers show what the kernel does by itself: both processes wait for one listening
 socket, the same with EPOLLEXCLUSIVE, and a socket for each with SO_REUSEPORT. The fourth is
 Pronghorn, whose processes leave connections to whoever has fewer. Run it with
-`python bench/spread.py`; it prints the smaller share of each way, median and worst of the rounds.
+`python bench/spread.py`; it prints the smaller share of the connections for each way, median and
+worst of the rounds, and then that of the requests that Pronghorn's processes answer when the
+connections ask without a pause, for one start of the server after another.
 """
 
 from __future__ import annotations
@@ -136,6 +138,38 @@ def round_of(port: int, connections: int) -> Counter[bytes]:
     return found
 
 
+def answers_of(port: int, connections: int, seconds: float) -> Counter[bytes]:
+    """Who answers how often when each connection asks again as soon as it is answered."""
+    with ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        clients = {}
+        for _ in range(connections):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            clients[client.fileno()] = client
+            poll.register(client, READABLE)
+            client.sendall(REQUEST)
+        found: Counter[bytes] = Counter()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for number, _ in poll.poll(1):
+                found[clients[number].recv(4096).rpartition(b"\r\n\r\n")[2]] += 1
+                clients[number].sendall(REQUEST)
+    return found
+
+
+def report_requests(starts: int, connections: int, seconds: float) -> None:
+    shares, rates = [], []
+    for _ in range(starts):
+        with tempfile.TemporaryDirectory() as directory, pronghorn(Path(directory)) as port:
+            counts = answers_of(port, connections, seconds)
+        shares.append(min(counts.values()) / counts.total() if len(counts) > 1 else 0.0)
+        rates.append(counts.total() / seconds)
+    told = " ".join(f"{share:.1%}" for share in shares)
+    print(f"requests, {starts} starts of Pronghorn: smaller share {told}")
+    print(f"median {statistics.median(shares):.1%}, worst {min(shares):.1%}", end="")
+    print(f"; {statistics.median(rates):.0f} requests/s")
+
+
 def report(name: str, port: int, rounds: int, connections: int) -> None:
     shares = []
     for _ in range(rounds):
@@ -148,7 +182,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3, help="of requests, for each start")
     options = parser.parse_args()
+    if options.rounds:
+        report_connections(options)
+    report_requests(options.starts, options.connections, options.seconds)
+
+
+def report_connections(options: argparse.Namespace) -> None:
     amount = (options.rounds, options.connections)
     with forked(shared) as port:
         report("one listener", port, *amount)

@@ -104,6 +104,22 @@ def test_server_answers_while_one_worker_is_blocked(start: Start) -> None:
         assert wire.response().body == b"blocked"
 
 
+def test_killed_worker_is_replaced_within_a_second_and_its_start(start: Start) -> None:
+    """`bench/recovery.py` measures it; here a busy machine may take twice its own start."""
+    began_at = time.monotonic()
+    server = start(APP, "--workers", "2", "--no-access-log")
+    before = wait_for_answers(server, 2)
+    start_s = time.monotonic() - began_at
+    since = server.stderr.count()
+    killed_at = time.monotonic()
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: int(server.get("/pid")) not in before, what="a new one answers")
+    took_s = time.monotonic() - killed_at
+    print(f"{took_s:.2f} s, the start of all took {start_s:.2f} s")
+    assert took_s <= 1 + 2 * start_s
+    assert server.stderr.text(since).count("Started server process") == 1
+
+
 # --- Failures ----------------------------------------------------------------------------------
 
 
