@@ -1,7 +1,8 @@
 //! Builds a request's scope: a copy of a template, with the request's own entries set.
 //!
 //! Field lines repeat from request to request, so their tuples are kept and found again by their
-//! bytes. Only immutable objects are shared between requests.
+//! bytes. Only immutable objects are shared between requests, and what an earlier request has left
+//! untouched.
 
 use std::cell::RefCell;
 
@@ -13,6 +14,7 @@ use crate::ffi::containers::{
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
+use crate::ffi::recurring::Recurring;
 use crate::ffi::text;
 use crate::listener::Address;
 
@@ -25,8 +27,9 @@ const CACHE_SLOTS: usize = 512;
 /// Makes scopes for one server.
 pub struct ScopeMaker {
     template: Object,
-    asgi: Object,
-    extensions: Object,
+    asgi: Recurring,
+    /// What the server can do beyond the core of ASGI. An application may write to all of it.
+    extensions: Recurring,
     state: Object,
     root_path: Vec<u8>,
     empty_bytes: Object,
@@ -52,14 +55,11 @@ impl ScopeMaker {
     /// `state` is what lifespan left; each request gets a shallow copy.
     pub fn new(root_path: &str, state: Object) -> Result<Self, Raised> {
         let names = names();
-        let asgi = new_dict()?;
-        set_item(&asgi, &names.version, &text::ascii(b"3.0")?)?;
-        set_item(&asgi, &names.spec_version, &text::ascii(b"2.3")?)?;
+        let asgi = Recurring::of_values([
+            (names.version.clone(), text::ascii(b"3.0")?),
+            (names.spec_version.clone(), text::ascii(b"2.3")?),
+        ]);
         let none = Object::none();
-        let extensions = new_dict()?;
-        for name in extension_names() {
-            set_item(&extensions, name, &none)?;
-        }
         let template = new_dict()?;
         set_item(&template, &names.r#type, &names.http)?;
         set_item(&template, &names.asgi, &none)?;
@@ -79,7 +79,7 @@ impl ScopeMaker {
         Ok(Self {
             template,
             asgi,
-            extensions,
+            extensions: Recurring::of_empty_dicts(extension_names().map(Object::clone)),
             state,
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
@@ -97,7 +97,7 @@ impl ScopeMaker {
     ) -> Result<Object, Raised> {
         let names = names();
         let scope = copy_dict(&self.template)?;
-        set_item(&scope, &names.asgi, &copy_dict(&self.asgi)?)?;
+        set_item(&scope, &names.asgi, &self.asgi.next()?)?;
         match head.version {
             Version::Http10 => set_item(&scope, &names.http_version, &names.version_10)?,
             Version::Http11 => {}
@@ -105,7 +105,7 @@ impl ScopeMaker {
         }
         set_item(&scope, &names.server, &origin.server)?;
         set_item(&scope, &names.client, &origin.client)?;
-        let extensions = self.extensions()?;
+        let extensions = self.extensions.next()?;
         if let Some(tls) = &origin.tls {
             set_item(&scope, &names.scheme, &names.https)?;
             set_item(&extensions, &names.tls, &copy_dict(tls)?)?;
@@ -131,20 +131,11 @@ impl ScopeMaker {
         Ok(scope)
     }
 
-    /// What the server can do beyond the core of ASGI. An application may write to all of it.
-    fn extensions(&self) -> Result<Object, Raised> {
-        let extensions = copy_dict(&self.extensions)?;
-        for name in extension_names() {
-            set_item(&extensions, name, &new_dict()?)?;
-        }
-        Ok(extensions)
-    }
-
     /// Makes a WebSocket's of the scope of a request.
     pub fn make_websocket(&self, scope: Object, subprotocols: &[&[u8]]) -> Result<Object, Raised> {
         let names = names();
         set_item(&scope, &names.r#type, &names.websocket)?;
-        let asgi = copy_dict(&self.asgi)?;
+        let asgi = self.asgi.make()?;
         set_item(&asgi, &names.spec_version, &self.websocket_spec_version)?;
         set_item(&scope, &names.asgi, &asgi)?;
         let scheme = get_item(&scope, &names.scheme)?;

@@ -62,6 +62,23 @@ pub fn dict_of_mapping(mapping: &Object) -> Result<Object, Raised> {
     Ok(dict)
 }
 
+/// Keys and values in order, borrowed.
+///
+/// # Safety
+/// `dict` is a live dictionary that is not changed meanwhile.
+pub unsafe fn entries(
+    dict: *mut ffi::PyObject,
+) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> {
+    let mut position = 0;
+    std::iter::from_fn(move || {
+        let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: by the contract.
+        let found =
+            unsafe { ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) };
+        (found != 0).then_some((key, value))
+    })
+}
+
 /// A list of what `items` yields, `count` of them.
 pub fn new_list(
     count: usize,

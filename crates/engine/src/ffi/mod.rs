@@ -14,6 +14,8 @@ pub mod names;
 pub mod text;
 /// `dict`, `list` and `tuple`.
 pub mod containers;
+/// Dictionaries that each request gets one of.
+pub mod recurring;
 /// Calls.
 pub mod call;
 /// Native types whose instances can be awaited.
@@ -24,6 +26,8 @@ pub mod window;
 pub mod function;
 /// A task's first step, taken away from the loop.
 pub mod capture;
+/// The set of all tasks, made cheap to be entered.
+pub mod all_tasks;
 /// Descriptors that Python owns.
 pub mod fd;
 /// State that belongs to one thread.
