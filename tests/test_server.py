@@ -172,6 +172,18 @@ def test_several_servers_share_a_loop() -> None:
     in_loop(body)
 
 
+def test_server_leaves_asyncio_as_it_was() -> None:
+    async def body() -> None:
+        changed = [vars(asyncio.get_running_loop()), vars(asyncio.tasks._all_tasks)]
+        before = [set(each) for each in changed]
+        async with serving() as one, serving() as two:
+            assert (await get(one, "/1")).endswith(b"/1")
+            assert (await get(two, "/2")).endswith(b"/2")
+        assert [set(each) for each in changed] == before
+
+    in_loop(body)
+
+
 def test_thread_ends_a_server_in_another_thread() -> None:
     server = Server(Config(hello, port=0))
     thread = threading.Thread(target=server.run)

@@ -49,6 +49,33 @@ async def current_task(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_literal(send, before)
 
 
+@route("all-tasks")
+async def all_tasks(scope: Scope, receive: Receive, send: Send) -> None:
+    """How many tasks there are beside this one's: asked, kept, ended while looked at, and after."""
+
+    def others() -> int:
+        return len(asyncio.all_tasks()) - before
+
+    before = len(asyncio.all_tasks())
+    kept = [asyncio.create_task(asyncio.sleep(60)) for _ in range(3)]
+    found = [others()]
+    for each in asyncio.tasks._all_tasks:
+        if each in kept:
+            # The entry goes while somebody iterates over the set.
+            kept.remove(each)
+            each.cancel()
+            await asyncio.wait([each])
+        del each
+    found.append(others())
+    kept.append(asyncio.create_task(asyncio.sleep(60)))
+    found.append(others())
+    kept.pop().cancel()
+    await asyncio.sleep(0)
+    found.append(others())
+    gone = [entry for entry in asyncio.tasks._all_tasks.data if entry() is None]
+    await respond_literal(send, [found, len(gone)])
+
+
 @route("timeout")
 async def timeout(scope: Scope, receive: Receive, send: Send) -> None:
     """A timeout that fires around a sleep, then one around `receive`, then a nested pair."""

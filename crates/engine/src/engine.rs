@@ -18,6 +18,7 @@ use crate::asgi::awaitable;
 use crate::asgi::message::MessageMaker;
 use crate::asgi::scope::ScopeMaker;
 use crate::asgi::task::{Asyncio, TaskMaker};
+use crate::ffi::all_tasks::AllTasks;
 use crate::ffi::call::keyword_names;
 use crate::ffi::capture::Capture;
 use crate::ffi::error::Raised;
@@ -323,16 +324,31 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
     let call_soon = own(event_loop.getattr("call_soon")?);
     let attributes = own(event_loop.getattr("__dict__")?);
     let capture = Capture::new(attributes, call_soon).map_err(raised)?;
+    let has_eager_tasks = py.version_info() >= (3, 12);
+    let all_tasks = if has_eager_tasks { None } else { all_tasks(py)? };
     TaskMaker::new(Asyncio {
         task_type: own(py.import("asyncio")?.getattr("Task")?),
         event_loop: Object::from_bound(event_loop),
         create_task: own(event_loop.getattr("create_task")?),
         task_factory: own(event_loop.getattr("get_task_factory")?),
         capture,
-        has_eager_tasks: py.version_info() >= (3, 12),
+        all_tasks,
+        has_eager_tasks,
         is_nested: event_loop.hasattr("_nest_patched")?,
     })
     .map_err(raised)
+}
+
+/// The set of all tasks, unless it is not that of `CPython` 3.11 or has been changed already.
+fn all_tasks(py: Python<'_>) -> PyResult<Option<AllTasks>> {
+    let tasks = py.import("asyncio.tasks")?.getattr("_all_tasks")?;
+    let is_known = tasks.get_type().is(&py.import("weakref")?.getattr("WeakSet")?)
+        && !tasks.getattr("__dict__")?.contains("add")?;
+    if !is_known {
+        return Ok(None);
+    }
+    let entered = AllTasks::new(&Object::from_bound(&tasks));
+    entered.map(Some).map_err(|raised| raised.into_error(py))
 }
 
 fn access_log(log: &Bound<'_, PyAny>) -> PyResult<AccessLog> {

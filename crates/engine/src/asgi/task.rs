@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+use crate::ffi::all_tasks::AllTasks;
 use crate::ffi::call::{call, call_method, call_with};
 use crate::ffi::capture::Capture;
 use crate::ffi::containers::{is_true, new_dict, set_item};
@@ -25,6 +26,8 @@ pub struct Asyncio {
     pub create_task: Object,
     pub task_factory: Object,
     pub capture: Capture,
+    /// Where every task is entered when it is made.
+    pub all_tasks: Option<AllTasks>,
     /// A task makes its first step when it is made.
     pub has_eager_tasks: bool,
     /// The loop may run inside a step (`nest_asyncio`), which must then not be one of `on_ready`.
@@ -103,9 +106,12 @@ impl TaskMaker {
         result
     }
 
-    /// Leaves the loop as it was.
+    /// Leaves the loop and asyncio as they were.
     pub fn close(&self) {
         self.asyncio.capture.remove();
+        if let Some(tasks) = &self.asyncio.all_tasks {
+            tasks.remove();
+        }
     }
 }
 

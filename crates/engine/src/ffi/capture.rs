@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::ffi::call;
 use crate::ffi::containers::{get_item, set_item};
 use crate::ffi::error::Raised;
+use crate::ffi::function;
 use crate::ffi::native::guarded;
 use crate::ffi::object::Object;
 use crate::ffi::text;
@@ -49,14 +50,7 @@ impl Capture {
     /// `attributes` is the loop's `__dict__`, `call_soon` its bound method.
     pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
         let name = text::ascii(b"call_soon")?;
-        // SAFETY: the definition is static and never written to. The real `call_soon` is bound.
-        let function = unsafe {
-            Object::from_new(ffi::PyCFunction_NewEx(
-                std::ptr::from_ref(DEFINITION).cast_mut(),
-                call_soon.as_ptr(),
-                std::ptr::null_mut(),
-            ))?
-        };
+        let function = function::bind(DEFINITION, &call_soon)?;
         Ok(Self { attributes, name, call_soon, function })
     }
 

@@ -44,7 +44,8 @@ pub fn send_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
     )
 }
 
-fn bind(definition: &'static ffi::PyMethodDef, this: &Object) -> Result<Object, Raised> {
+/// A builtin function whose first argument is `this`.
+pub(super) fn bind(definition: &'static ffi::PyMethodDef, this: &Object) -> Result<Object, Raised> {
     // SAFETY: the definition is static and never written to.
     unsafe {
         Object::from_new(ffi::PyCFunction_NewEx(
