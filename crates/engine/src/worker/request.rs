@@ -384,7 +384,7 @@ impl Worker {
         let tables = self.tables.borrow();
         let running = tables.requests.len() + tables.unstarted;
         self.settings.concurrency_max.is_some_and(|max| {
-            (tables.active_connections() >= max || running >= max)
+            (tables.has_active_connections(max) || running >= max)
                 && !self.settings.is_exempt_from_concurrency(path)
         })
     }

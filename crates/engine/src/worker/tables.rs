@@ -153,6 +153,12 @@ impl Tables {
         self.connections.iter().filter(|(_, connection)| !connection.is_lingering()).count()
     }
 
+    /// Whether there are at least so many. Every request may ask: they are only counted where that
+    /// can make a difference.
+    pub fn has_active_connections(&self, count: usize) -> bool {
+        self.connections.len() >= count && self.active_connections() >= count
+    }
+
     /// Which connection has a slot now.
     pub fn id_at(&self, slot: usize) -> Option<ConnectionId> {
         let generation = self.connections.get(slot)?.generation;
