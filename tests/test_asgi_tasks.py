@@ -61,6 +61,13 @@ def test_the_set_of_all_tasks_has_the_living_only(server: Server) -> None:
     assert literal(server, "/all-tasks") == [[3, 0, 1, 0], 0]
 
 
+def test_callbacks_of_the_application_go_to_the_loop(server: Server) -> None:
+    expected = [[1, (2, 3, 4), "of the callback"], True]
+    with server.connect() as wire:
+        for _ in range(2):
+            assert literal_on(wire, "GET", "/call-soon") == expected
+
+
 def test_asyncio_timeout_fires(server: Server) -> None:
     assert literal(server, "/timeout") == ["sleep", "receive", "nested", "0"]
 

@@ -76,6 +76,31 @@ async def all_tasks(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_literal(send, [found, len(gone)])
 
 
+@route("call-soon")
+async def call_soon(scope: Scope, receive: Receive, send: Send) -> None:
+    """What callbacks of all shapes are called with, and whether the loop keeps a `call_soon` that
+    it is given before the first suspension.
+    """
+    loop = asyncio.get_running_loop()
+    called: list[object] = []
+    done = loop.create_future()
+    context = contextvars.copy_context()
+    context.run(VARIABLE.set, "of the callback")
+    loop.call_soon(called.append, 1)
+    loop.call_soon(lambda *arguments: called.append(arguments), 2, 3, 4)
+    loop.call_soon(lambda: called.append(VARIABLE.get("none")), context=context)
+    real = loop.call_soon
+
+    def replacement(*arguments: Any, **keywords: Any) -> Any:
+        return real(*arguments, **keywords)
+
+    vars(loop)["call_soon"] = replacement
+    loop.call_soon(done.set_result, None)
+    await done
+    is_kept = vars(loop).pop("call_soon") is replacement
+    await respond_literal(send, [called, is_kept])
+
+
 @route("timeout")
 async def timeout(scope: Scope, receive: Receive, send: Send) -> None:
     """A timeout that fires around a sleep, then one around `receive`, then a nested pair."""

@@ -93,9 +93,15 @@ impl TaskMaker {
         }
     }
 
-    /// The loop has called the engine, or the engine returns to it.
-    pub fn set_outside(&self, is_outside: bool) {
-        self.is_outside.set(is_outside);
+    /// The loop has called the engine.
+    pub fn begin_turn(&self) {
+        self.is_outside.set(true);
+    }
+
+    /// The engine returns to the loop.
+    pub fn end_turn(&self) {
+        self.is_outside.set(false);
+        self.asyncio.capture.release();
     }
 
     /// Runs what steps a task.

@@ -2,8 +2,9 @@
 //!
 //! A task that a future wakes is handed to `loop.call_soon`, and so is the first step of a task where
 //! there are no eager ones (CPython 3.11). Then a message or a request waits for a turn of the loop
-//! that costs more than it does itself. While one such call is made, the loop's instance attribute
-//! `call_soon` is a function that keeps the step here instead, to be run at once.
+//! that costs more than it does itself. So, for the rest of a turn of the engine that makes such a
+//! call, the loop's instance attribute `call_soon` is a function that keeps that step here, to be
+//! run at once; all other callbacks it passes on.
 
 use std::cell::RefCell;
 
@@ -44,6 +45,8 @@ pub struct Capture {
     name: Object,
     call_soon: Object,
     function: Object,
+    /// What was there before, while the function is.
+    replaced: RefCell<Option<Object>>,
 }
 
 impl Capture {
@@ -51,7 +54,7 @@ impl Capture {
     pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
         let name = text::ascii(b"call_soon")?;
         let function = function::bind(DEFINITION, &call_soon)?;
-        Ok(Self { attributes, name, call_soon, function })
+        Ok(Self { attributes, name, call_soon, function, replaced: RefCell::new(None) })
     }
 
     /// Runs `make` and then the callback that it gave to the loop, if any.
@@ -59,33 +62,55 @@ impl Capture {
         &self,
         make: impl FnOnce() -> Result<Object, Raised>,
     ) -> Result<Object, Raised> {
-        // The entry stays, since changing one is cheaper than adding and removing it; whoever
-        // replaced it meanwhile gets theirs back.
-        let present = get_item(&self.attributes, &self.name)?;
-        let call_soon = present.unwrap_or_else(|| self.call_soon.clone());
+        self.install()?;
         SLOT.replace(Slot::Open);
-        set_item(&self.attributes, &self.name, &self.function)?;
         let result = make();
-        let restored = set_item(&self.attributes, &self.name, &call_soon);
         let slot = SLOT.replace(Slot::Closed);
         let object = result?;
-        restored?;
         if let Slot::Full(captured) = slot {
-            run(&captured, &call_soon)?;
+            run(&captured, &self.call_soon)?;
         }
         Ok(object)
     }
 
+    fn install(&self) -> Result<(), Raised> {
+        if self.replaced.borrow().is_some() {
+            return Ok(());
+        }
+        let present = get_item(&self.attributes, &self.name)?;
+        set_item(&self.attributes, &self.name, &self.function)?;
+        // The entry stays, since changing one is cheaper than adding and removing it.
+        self.replaced.replace(Some(present.unwrap_or_else(|| self.call_soon.clone())));
+        Ok(())
+    }
+
+    /// The turn is over: the loop has its own `call_soon` again, or the one that somebody has given
+    /// it meanwhile.
+    pub fn release(&self) {
+        let Some(replaced) = self.replaced.take() else { return };
+        if self.is_present(&self.function)
+            && let Err(raised) = set_item(&self.attributes, &self.name, &replaced)
+        {
+            raised.report(Some(&self.attributes));
+        }
+    }
+
     /// Leaves the loop as it was.
     pub fn remove(&self) {
-        let is_ours = get_item(&self.attributes, &self.name)
-            .is_ok_and(|present| present.is_some_and(|present| present.is(&self.call_soon)));
+        self.release();
         // SAFETY: live objects; an error is cleared.
         unsafe {
-            if is_ours && ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0 {
+            if self.is_present(&self.call_soon)
+                && ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0
+            {
                 ffi::PyErr_Clear();
             }
         }
+    }
+
+    fn is_present(&self, function: &Object) -> bool {
+        get_item(&self.attributes, &self.name)
+            .is_ok_and(|present| present.is_some_and(|present| present.is(function)))
     }
 }
 

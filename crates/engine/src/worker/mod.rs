@@ -140,7 +140,7 @@ impl Worker {
     /// Handles what is ready, within the budgets.
     pub fn on_ready(&self) -> Result<(), Raised> {
         let now = self.begin_turn();
-        self.application.tasks.set_outside(true);
+        self.application.tasks.begin_turn();
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
         self.tables.borrow_mut().gathered = Some(Vec::new());
@@ -157,7 +157,7 @@ impl Worker {
         }
         self.flush_gathered(now);
         self.tables.borrow_mut().gathered = None;
-        self.application.tasks.set_outside(false);
+        self.application.tasks.end_turn();
         ready.clear();
         self.tables.borrow_mut().ready = ready;
         self.end_turn();
@@ -172,13 +172,13 @@ impl Worker {
     /// Goes on with connections that something happened to outside of `on_ready`.
     pub fn attend(&self) {
         let now = self.begin_turn();
-        self.application.tasks.set_outside(true);
+        self.application.tasks.begin_turn();
         let listed = self.tables.borrow_mut().take_listed();
         for id in listed {
             self.attend_to(id, now);
         }
         self.accept_rest(now);
-        self.application.tasks.set_outside(false);
+        self.application.tasks.end_turn();
         self.end_turn();
     }
 

@@ -19,7 +19,7 @@ impl Worker {
         let now = self.begin_turn();
         let fired = self.tables.borrow_mut().take_timer();
         drop(fired);
-        self.application.tasks.set_outside(true);
+        self.application.tasks.begin_turn();
         loop {
             let due = self.tables.borrow_mut().timers.pop(now);
             match due {
@@ -35,7 +35,7 @@ impl Worker {
                 None => break,
             }
         }
-        self.application.tasks.set_outside(false);
+        self.application.tasks.end_turn();
         self.end_turn();
     }
 
