@@ -88,7 +88,7 @@ def test_process_that_takes_long_to_shut_down_is_waited_for(
     wait_for_started(server, count)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert server.stdout.all().count("stopped") == count
+    assert server.stdout.text().count("stopped") == count
     assert "no sign of life" not in server.stderr.text()
 
 
