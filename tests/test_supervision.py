@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from support.processes import (
     worker_pids,
 )
 from support.server import TESTS, command
+from support.tls import Certificates
 
 APP = "support.apps:app"
 PROCESSES = "support.apps_processes"
@@ -306,3 +308,47 @@ def test_preloaded_workers_are_rolled_and_end(start: Start) -> None:
     wait_for_started(server, 2, since)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_application_that_starts_threads_is_not_forked(
+    start: Start, tmp_path: Path, certificates: Certificates
+) -> None:
+    (tmp_path / "threaded.py").write_text(
+        textwrap.dedent(
+            """
+            import threading
+            from support.apps import app as everything
+
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            lock = threading.Lock()
+
+            async def app(scope, receive, send, lock=lock):
+                return await everything(scope, receive, send)
+            app = type("App", (), {"lock": lock, "__call__": staticmethod(app)})()
+            """
+        )
+    )
+    files = certificates.issue("localhost", file="threaded")
+    server = start(
+        "threaded:app", "--workers", "2", "--preload", *files.options,
+        environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{TESTS}"},
+        client_context=certificates.client(),
+    )  # fmt: skip
+    server.stderr.wait_for("The application starts threads when it is imported")
+    wait_for_started(server, 2)
+    assert server.get("/") == b"hello"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 0)])
+def test_parent_that_preloads_can_be_ended(
+    start: Start, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "endless.py").write_text(
+        "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(600)\n"
+    )
+    server = start(
+        "endless:app", "--workers", "2", "--preload", environment={"PYTHONPATH": str(tmp_path)}
+    )
+    server.stderr.wait_for("importing")
+    server.signal(number)
+    assert server.wait() == code

@@ -22,6 +22,7 @@ from conftest import Start
 from pronghorn.config import Config
 from pronghorn.errors import TLSError
 from pronghorn.tls import TLS, load_context
+from support.processes import wait_for_started, wait_until_gone, worker_pids
 from support.server import TESTS, Server
 from support.tls import Certificates, Files, TLSSocket
 from support.wire import Wire, connect, request
@@ -132,6 +133,23 @@ def test_certificate_is_read_again(start: Start, certificates: Certificates, how
         # Who was there before stays.
         wire.send_request("GET", "/")
         assert wire.response().body == b"hello"
+
+
+def test_preloaded_workers_have_the_certificate_of_their_start(
+    start: Start, certificates: Certificates
+) -> None:
+    files = certificates.issue("localhost", file="preloaded")
+    options = ("--workers", "2", "--preload", *files.options)
+    server = start(APP, *options, client_context=certificates.client())
+    wait_for_started(server, 2)
+    before = worker_pids(server)
+    since = server.stderr.count()
+    certificates.issue("localhost", file="preloaded")
+    server.signal(signal.SIGHUP)
+    wait_for_started(server, 2, since)
+    wait_until_gone(before)
+    for _ in range(8):
+        assert presented(server, certificates) == files.pem
 
 
 def test_bad_certificate_does_not_replace_a_good_one(

@@ -119,7 +119,7 @@ class Config(Settings):
         if self.loaded:
             return
         self.encoded_headers = self._encode_headers()
-        self.ssl = self._load_ssl()
+        self.load_ssl()
         app = self._call_factory(self.load_app())
         if not callable(app):
             _refuse(f"Error loading ASGI app. `{app!r}` is not callable.")
@@ -133,13 +133,14 @@ class Config(Settings):
         self._report_acceleration()
         self.loaded = True
 
-    def _load_ssl(self) -> "SSLContext | None":
+    def load_ssl(self) -> None:
+        """Read the certificates, as they are now."""
         if not self.is_ssl:
-            return None
+            return
         from pronghorn.tls import load_context  # Costly, and only for servers with TLS.
 
         try:
-            return load_context(self)
+            self.ssl = load_context(self)
         except TLSError as error:
             _refuse(str(error))
 

@@ -79,7 +79,9 @@ class Multiprocess:
         for each in self.sockets:
             # Clients that come before the workers do wait instead of being refused.
             each.listen(self.config.backlog)
+        # Until there are workers, a signal simply ends the parent, whatever the application does.
         self._preload()
+        self.signal_queue.listen()
         self.init_processes()
         while not self.should_exit.is_set():
             self._wait()

@@ -5,6 +5,7 @@ systems whose libraries break after a fork, or when importing the application ha
 workers are spawned as usual and a warning says so.
 """
 
+import copy
 import gc
 import logging
 import multiprocessing
@@ -22,14 +23,16 @@ def fork_context(config: Config) -> BaseContext | None:
     if sys.platform != "linux":
         logger.warning("This platform cannot fork safely: each worker imports the application.")
         return None
-    config.load()
+    # On a copy: what is loaded could not be handed to processes that are not forked.
+    loaded = copy.copy(config)
+    loaded.load()
     if threading.active_count() > 1:
         logger.warning(
             "The application starts threads when it is imported, which a fork would not have: "
             "each worker imports it again."
         )
-        config.loaded = False
         return None
+    vars(config).update(vars(loaded))
     # What exists now is not looked at by the workers' collectors, which would copy its pages.
     gc.collect()
     gc.freeze()

@@ -276,7 +276,7 @@ def _run(
 ) -> None:
     """What the process does: prepare, wait if told so, and call `target(sockets=...)`."""
     if inherited:
-        _after_fork(inherited)
+        _after_fork(config, inherited)
     if leads_group:
         os.setpgid(0, 0)
     else:
@@ -314,8 +314,8 @@ def _end(link: Link) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def _after_fork(inherited: list[Connection]) -> None:
-    """Let go of what is the supervisor's: its ends of pipes and its handlers."""
+def _after_fork(config: Config, inherited: list[Connection]) -> None:
+    """Let go of what is the supervisor's, and of what may have grown old since it was loaded."""
     for channel in inherited:
         channel.close()
     for each in STOPPING_SIGNALS:
@@ -327,6 +327,7 @@ def _after_fork(inherited: list[Connection]) -> None:
 def _import_ahead(config: Config) -> None:
     """Everything that serving takes but for the application."""
     import pronghorn.server  # noqa: F401
+    config.load_ssl()
 
     with suppress(SystemExit):
         config.get_loop_factory()

@@ -1,13 +1,12 @@
 """A supervisor's signals: queued by handlers that do nothing else, and a wait that they end.
 
-Both supervisors use it. Handlers can only be set from the main thread; elsewhere the queue stays
+Handlers can only be set from the main thread; elsewhere the queue stays
 empty unless a program fills it, and waits end by themselves.
 """
 
 import signal
 import socket
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from types import FrameType
@@ -22,15 +21,18 @@ SIGNALS = {
 
 
 class SignalQueue(list[int]):
-    """The signals that have come, oldest first."""
+    """The signals that have come since `listen`, oldest first."""
 
-    def __init__(self, numbers: Iterable[int] = tuple(SIGNALS)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
+
+    def listen(self) -> None:
+        """Take the signals from now on."""
         if threading.current_thread() is threading.main_thread():
-            for number in numbers:
+            for number in SIGNALS:
                 signal.signal(number, self._came)
 
     def wait(self, others: list[Any], timeout_s: float) -> None:
