@@ -69,6 +69,18 @@ def test_rolling_restarts_lose_nothing(start: Start) -> None:
             clients.wait_for_answers(200)
 
 
+def test_restarts_that_are_overtaken_by_another_lose_nothing(start: Start) -> None:
+    server = start_workers(start, 2)
+    with clients_of(server) as clients:
+        for _ in range(ROUNDS):
+            since = server.stderr.count()
+            server.signal(signal.SIGHUP)
+            wait_for_started(server, 1, since)
+            server.signal(signal.SIGHUP)
+            wait_for_started(server, 3, since)
+            clients.wait_for_answers(200)
+
+
 def test_recycled_workers_lose_nothing(start: Start) -> None:
     limits = ("--limit-max-requests", "500", "--limit-max-requests-jitter", "100")
     server = start_workers(start, 2, *limits)

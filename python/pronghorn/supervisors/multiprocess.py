@@ -120,9 +120,13 @@ class Multiprocess:
         systemd.notify_reloading()
         self._to_replace = deque(self._places)
         if self._replacing is not None and self._replacing.successor is not None:
-            # It may have read what has changed since, or not.
-            self._discard(self._replacing.successor)
-            self._replacing.successor = None
+            # It may have read what has changed since, or not; and it may serve already.
+            successor, self._replacing.successor = self._replacing.successor, None
+            successor.hear()
+            if successor.is_ready:
+                self._retire(successor)
+            else:
+                self._discard(successor)
         self._replacing = None
 
     def keep_subprocess_alive(self) -> None:
@@ -148,7 +152,7 @@ class Multiprocess:
             name = SIGNALS[self.signal_queue.pop(0)]
             handler = getattr(self, f"handle_{name.lower()}", None)
             if handler is None:
-                logger.debug("Received signal SIG%s, which has no meaning here.", name)
+                logger.debug("Received signal %s, but no handler is defined for it.", name)
             else:
                 handler()
 
