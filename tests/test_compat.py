@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.processes import children, wait_until_gone
 from support.server import Lines
 from support.wire import Response, Wire
 
@@ -322,3 +323,16 @@ def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(WAIT_S_MAX) == 0
         program.stderr.wait_for("Shutting down: Master")
+
+
+def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
+    with running(directory, *arguments, port=port) as program:
+        assert is_ours(program.get("/"))
+        pids = children(program.process.pid)
+        assert pids
+        program.process.kill()
+        program.stderr.wait_for("Parent changed, shutting down")
+        wait_until_gone(pids)

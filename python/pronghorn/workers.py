@@ -7,6 +7,7 @@ The names and the behaviour are those of `uvicorn.workers`, so that an import is
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import Any, ClassVar
@@ -16,6 +17,8 @@ from gunicorn.workers.base import Worker
 
 from pronghorn.config import Config
 from pronghorn.server import Server
+
+logger = logging.getLogger("pronghorn.error")
 
 _TLS_OPTIONS = {
     "keyfile": "ssl_keyfile",
@@ -58,7 +61,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = Server(self.config)
+        server = _Server(self.config, self)
         server.shares_listeners = True
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, self.handle_exit, signal.SIGQUIT, None)
@@ -100,3 +103,17 @@ class PronghornH11Worker(PronghornWorker):
     """On asyncio's own loop; the engine is the same."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "asyncio", "http": "h11"}
+
+
+class _Server(Server):
+    """Ends with the arbiter, as gunicorn's own workers do."""
+
+    def __init__(self, config: Config, worker: PronghornWorker) -> None:
+        super().__init__(config)
+        self._worker = worker
+
+    async def on_tick(self, counter: int) -> bool:
+        if not self.should_exit and os.getppid() != self._worker.ppid:
+            logger.info("Parent changed, shutting down: %s", self._worker)
+            self.should_exit = True
+        return await super().on_tick(counter)
