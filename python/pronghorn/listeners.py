@@ -25,9 +25,9 @@ from pronghorn.addresses import (
 from pronghorn.logging import style
 
 UNIX_SOCKET_MODE = 0o666
-# 2,000 a second: no browser or pool of connections comes near it.
-DEFERRED_ACCEPTS_PER_TICK = 200
 """Any local user may connect; the directory decides who can reach the socket."""
+DEFERRED_ACCEPTS_PER_TICK = 200
+"""2,000 a second: no browser or pool of connections comes near it."""
 
 
 class Listener:

@@ -24,6 +24,7 @@ def serve_in_child() -> None:
     child = os.fork()
     if child == 0:
         _take_the_terminal()
+        _take_over_from_systemd()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
         return
     while True:
@@ -40,6 +41,13 @@ def _take_the_terminal() -> None:
     os.setpgid(0, 0)
     with suppress(OSError, AttributeError, ValueError):
         os.tcsetpgrp(sys.stdin.fileno(), os.getpgrp())
+
+
+def _take_over_from_systemd() -> None:
+    """Have what was meant for process 1 (podman passes sockets on like this) be the child's."""
+    for name in ("LISTEN_PID", "WATCHDOG_PID"):
+        if os.environ.get(name) == "1":
+            os.environ[name] = str(os.getpid())
 
 
 def _reap(child: int) -> int | None:
