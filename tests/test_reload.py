@@ -156,6 +156,16 @@ def test_child_that_dies_is_started_again(reloaded: Server) -> None:
     wait_for_body(reloaded, b"one!")
 
 
+def test_child_that_dies_again_and_again_is_started_more_slowly(project: Project) -> None:
+    dying = "import os, threading\nthreading.Timer(0.05, os._exit, [1]).start()\nSUFFIX = b'!'\n"
+    server = project.serve()
+    project.write("helper.py", dying)
+    for delay_s in ("0.1", "0.2", "0.4"):
+        server.stderr.wait_for(f"The next one is started in {delay_s} s.")
+    project.write("helper.py", "SUFFIX = b'?'\n")
+    wait_for_body(server, b"one?")
+
+
 def test_killed_reloader_leaves_nothing_behind(reloaded: Server) -> None:
     pids = worker_pids(reloaded)
     assert len(pids) == 2, "the child and its spare"

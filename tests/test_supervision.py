@@ -170,6 +170,27 @@ def test_failure_of_one_worker_does_not_stop_the_others(start: Start, tmp_path: 
     wait_for_answers(server, 2)
 
 
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)])
+def test_process_that_cannot_be_started_is_started_later(
+    start: Start, options: tuple[str, ...]
+) -> None:
+    server = start(APP, *options)
+    wait_for_started(server, 2 if "--workers" in options else 1)
+    since = server.stderr.count()
+    server.limit_descriptors(server.descriptor_count() - 4)  # fewer than it has
+    os.kill(started_pids(server)[0], signal.SIGKILL)
+    server.stderr.wait_for("Cannot start a child process: .*Too many open files")
+    server.limit_descriptors(1024)
+    # Under reload it is the spare one that has been there before, and the next is a new one.
+    for _ in range(2):
+        [pid] = wait_for_started(server, 1, since)
+        wait_until(lambda n=pid: int(server.get("/pid")) == n, what="it answers")  # type: ignore[misc]
+        since = server.stderr.count()
+        os.kill(pid, signal.SIGKILL)
+    wait_for_started(server, 1, since)
+    assert server.get("/") == b"hello"
+
+
 # --- Limits ------------------------------------------------------------------------------------
 
 

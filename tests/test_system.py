@@ -26,13 +26,17 @@ APP = "support.apps:app"
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
+def can_make_namespaces() -> bool:
+    if os.getuid():
+        return False
+    done = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 @pytest.fixture
 def contained() -> Iterator[Server]:
     """A server that is process 1 of a namespace."""
-    if (
-        os.getuid()
-        or subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode
-    ):
+    if not can_make_namespaces():
         pytest.skip("needs to make a namespace of processes")
     app = "support.apps_processes:leaves_orphans"
     process = subprocess.Popen(
@@ -96,15 +100,17 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield made
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_systemd_is_told_how_the_server_is(start: Start, manager: Manager, workers: str) -> None:
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--reload",)])
+def test_systemd_is_told_how_the_server_is(
+    start: Start, manager: Manager, options: tuple[str, ...]
+) -> None:
     environment = {**manager.environment, "WATCHDOG_USEC": "400000"}
-    server = start(APP, "--workers", workers, environment=environment)
+    server = start(APP, *options, environment=environment)
     manager.wait_for("READY=1")
     assert server.get("/") == b"hello"
     for _ in range(3):
         manager.wait_for("WATCHDOG=1")
-    if workers == "2":
+    if "--workers" in options:
         server.signal(signal.SIGHUP)
         assert "MONOTONIC_USEC=" in manager.wait_for("RELOADING=1")
         manager.wait_for("READY=1")
@@ -113,21 +119,26 @@ def test_systemd_is_told_how_the_server_is(start: Start, manager: Manager, worke
     server.wait()
 
 
+# The number of the process is only known within it: a shell passes it on and becomes it.
+LISTENING = textwrap.dedent(
+    """
+    import os, sys
+    os.dup2(int(sys.argv[1]), 3)
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+    os.execv(sys.executable, [sys.executable, "-m", "pronghorn", *sys.argv[2:]])
+    """
+)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_sockets_of_systemd_are_used(start: Start, manager: Manager, workers: str) -> None:
-    # The number of the process is only known within it: a shell passes it on and becomes it.
-    program = textwrap.dedent(
-        """
-        import os, sys
-        os.dup2(int(sys.argv[1]), 3)
-        os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-        os.execv(sys.executable, [sys.executable, "-m", "pronghorn", *sys.argv[2:]])
-        """
-    )
+@pytest.mark.parametrize("is_contained", [False, True])
+def test_sockets_of_systemd_are_used(manager: Manager, workers: str, is_contained: bool) -> None:
+    if is_contained and not can_make_namespaces():
+        pytest.skip("needs to make a namespace of processes")
     number = manager.listener.fileno()
-    options = ["--workers", workers]
+    command = [*(UNSHARE if is_contained else []), sys.executable, "-c", LISTENING, str(number)]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(number), APP, "--app-dir", str(TESTS), *options],
+        [*command, APP, "--app-dir", str(TESTS), "--workers", workers],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -138,8 +149,7 @@ def test_sockets_of_systemd_are_used(start: Start, manager: Manager, workers: st
     server.address = manager.listener.getsockname()
     wait_for_started(server, int(workers))
     assert server.get("/") == b"hello"
-    server.signal(signal.SIGTERM)
-    server.wait()
+    server.end()
 
 
 def test_sockets_for_another_process_are_left_alone(start: Start) -> None:

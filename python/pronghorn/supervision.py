@@ -8,6 +8,7 @@ waits, and a supervisor that is gone is no error.
 """
 
 import ctypes
+import errno
 import os
 from contextlib import suppress
 from enum import IntEnum
@@ -92,6 +93,8 @@ class Board:
 
     def take_row(self) -> int:
         """A row of zeros."""
+        if not self._free:
+            raise OSError(errno.EAGAIN, f"there are {ROWS_MAX - 1} of them already")
         row = self._free.pop()
         start = row * ROW_WORDS
         self.words[start : start + ROW_WORDS] = [0] * ROW_WORDS

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import socket
 
+from pronghorn import systemd
 from pronghorn.config import Config
 from pronghorn.logging import style
 from pronghorn.supervision import Board, Parting
@@ -48,6 +49,9 @@ class BaseReload:
         self._old: list[Process] = []
         self._board = Board()
         self._back_off = BackOff()
+        self._is_due = False
+        """The present child has died, and another one is to be started."""
+        self._is_reported = False
         self._is_forced = False
 
     def run(self) -> None:
@@ -94,18 +98,20 @@ class BaseReload:
         for listening in self.sockets:
             # Clients that come before the child does wait instead of being refused.
             listening.listen(self.config.backlog)
-        self.process = self._new_process(waits=False)
-        self._spare = self._new_process(waits=True)
+        self._start_next()
 
     def restart(self) -> None:
         """Replace the child."""
-        if self.process and self.process.terminate(Parting.RELOADED):
+        if self.process:
+            self.process.terminate(Parting.RELOADED)
             self._wait_for(self.process, HANDOVER_S_MAX)
             self._old.append(self.process)
+        self._back_off.succeeded()
         self._start_next()
 
     def shutdown(self) -> None:
         """End the children."""
+        systemd.notify("STOPPING=1")
         for listening in self.sockets:
             listening.close()
         left = [each for each in (self.process, self._spare, *self._old) if each]
@@ -121,49 +127,76 @@ class BaseReload:
             time.sleep(POLL_S)
         self._log_process("Stopping reloader process [%d]")
 
-    def _new_process(self, *, waits: bool) -> Process:
+    def _new_process(self, *, waits: bool) -> Process | None:
+        """Another child; None if the system has no room for it."""
         # A child in a group of its own could not read from the terminal, which debuggers do.
         leads_group = not (sys.stdin and sys.stdin.isatty())
-        process = Process(
-            self.config,
-            self.sockets,
-            self.target,
-            self._board,
-            waits=waits,
-            leads_group=leads_group,
-        )
-        process.start()
+        try:
+            process = Process(
+                self.config,
+                self.sockets,
+                self.target,
+                self._board,
+                waits=waits,
+                leads_group=leads_group,
+            )
+            process.start()
+        except OSError as error:
+            logger.error("Cannot start a child process: %s", error)
+            return None
         return process
 
     def _start_next(self) -> None:
         spare, self._spare = self._spare, None
-        if spare is None or spare.has_ended():
-            self.process = self._new_process(waits=False)
-        else:
+        if spare and not spare.has_ended():
             spare.go()
             self.process = spare
+        else:
+            self.process = self._new_process(waits=False)
         self._spare = self._new_process(waits=True)
+        self._is_due = self.process is None
+        if self._is_due:
+            self._back_off.died(time.monotonic(), None, has_served=False)
 
     def _look_after_children(self) -> None:
         self._old = [each for each in self._old if not each.has_gone()]
+        now = time.monotonic()
         if self.process is None:
+            if self._is_due and self._back_off.is_due(now):
+                self._start_next()
             return
         self.process.hear()
         if self.process.has_ended():
-            self._child_died(self.process, time.monotonic())
+            self._child_died(self.process, now)
+        elif self.process.is_ready:
+            self._report_ready()
 
     def _child_died(self, process: Process, now: float) -> None:
+        self.process = None
         if not process.is_ready:
-            self.process = None
             logger.error(
                 "Child process [%s] failed to start; waiting for files to change.", process.pid
             )
             return
+        logger.error("Child process [%s] died", process.pid)
         lived_s = now - process.ready_at
-        self._back_off.died(now, lived_s, has_served=process.requests() > 0)
-        if self._back_off.count == 0 or self._back_off.is_due(now):
-            logger.error("Child process [%s] died", process.pid)
-            self._start_next()
+        self._is_due = True
+        if self._back_off.died(now, lived_s, has_served=process.requests() > 0):
+            if self._back_off.is_exhausted:
+                self._is_due = False
+                logger.error(
+                    "Child processes died %d times in a row right after their start; "
+                    "waiting for files to change.",
+                    self._back_off.count,
+                )
+            else:
+                logger.warning("The next one is started in %.1f s.", self._back_off.delay_s)
+
+    def _report_ready(self) -> None:
+        if not self._is_reported:
+            self._is_reported = True
+            systemd.notify("READY=1")
+        systemd.pet_watchdog()
 
     def _wait_for(self, process: Process, time_s_max: float) -> None:
         until = time.monotonic() + time_s_max

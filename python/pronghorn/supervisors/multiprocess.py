@@ -96,7 +96,7 @@ class Multiprocess:
     def init_processes(self) -> None:
         """Start the workers."""
         for _ in range(self.processes_num):
-            self._places.append(Place(self._new_process()))
+            self._add_place()
 
     def terminate_all(self) -> None:
         """Ask every process to end."""
@@ -183,7 +183,7 @@ class Multiprocess:
         if not self.should_exit.is_set():
             logger.info("Received SIGTTIN, increasing the number of processes.")
             self.processes_num += 1
-            self._places.append(Place(self._new_process()))
+            self._add_place()
 
     def handle_ttou(self) -> None:
         """One worker less."""
@@ -213,24 +213,34 @@ class Multiprocess:
     def _all(self) -> list[Process]:
         return [each for place in self._places for each in place.all()] + self._retiring
 
-    def _new_process(self) -> Process:
-        target = Server(self.config).run
-        process = Process(
-            self.config,
-            self.sockets,
-            target,
-            self._board,
-            context=self._context,
-            inherited=[each.channel for each in self._all() if not each.channel.closed],
-        )
-        process.start()
+    def _add_place(self) -> None:
+        place = Place()
+        self._places.append(place)
+        place.process = self._new_process(place)
+
+    def _new_process(self, place: Place) -> Process | None:
+        """A process for the place; None, and another time, if the system has no room for it."""
+        try:
+            process = Process(
+                self.config,
+                self.sockets,
+                Server(self.config).run,
+                self._board,
+                context=self._context,
+                inherited=[each.channel for each in self._all() if not each.channel.closed],
+            )
+            process.start()
+        except OSError as error:
+            logger.error("Cannot start a child process: %s", error)
+            self._count_crash(place, time.monotonic(), lived_s=None, has_served=False)
+            return None
         return process
 
     def _look_after(self, place: Place, now: float) -> None:
         process = place.process
         if process is None:
             if place.back_off.is_due(now) and place.successor is None:
-                place.process = self._new_process()
+                place.process = self._new_process(place)
             return
         if process.has_ended():
             self._died(place, process, now)
@@ -269,17 +279,22 @@ class Multiprocess:
             return self._give_up()
         logger.info("Child process [%s] died", process.pid)
         lived_s = now - process.ready_at if process.is_ready else None
-        if not place.back_off.died(now, lived_s, has_served=process.requests() > 0):
-            return None
-        if place.back_off.is_exhausted and not others_serve:
+        return self._count_crash(place, now, lived_s, has_served=process.requests() > 0)
+
+    def _count_crash(
+        self, place: Place, now: float, lived_s: float | None, *, has_served: bool
+    ) -> None:
+        if not place.back_off.died(now, lived_s, has_served=has_served):
+            return
+        if place.back_off.is_exhausted and not any(each.is_ready for each in self.processes):
             logger.error(
                 "Child processes died %d times in a row right after their start; "
                 "giving up and stopping the parent process.",
                 place.back_off.count,
             )
-            return self._give_up()
-        logger.warning("The next one is started in %.1f s.", place.back_off.delay_s)
-        return None
+            self._give_up()
+        else:
+            logger.warning("The next one is started in %.1f s.", place.back_off.delay_s)
 
     def _give_up(self) -> None:
         self.exit_code = STARTUP_FAILURE
@@ -291,7 +306,7 @@ class Multiprocess:
             if not self._to_replace:
                 return
             place = self._replacing = self._to_replace.popleft()
-            place.successor = self._new_process()
+            place.successor = self._new_process(place)
             return
         successor = place.successor
         if successor is None or place not in self._places:

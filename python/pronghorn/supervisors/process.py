@@ -70,13 +70,13 @@ class Process:
         leads_group: bool = True,
         inherited: Sequence[Connection] = (),
     ) -> None:
+        self.channel, self._far_end = SPAWN.Pipe()
         self._config = config
         self._board = board
         self._row = board.take_row()
         self._healthcheck_s = config.timeout_worker_healthcheck
         self._absence_s_max = max(ABSENCE_S_MIN, self._healthcheck_s / 2)
         self._leads_group = leads_group and hasattr(os, "setpgid")
-        self.channel, self._far_end = SPAWN.Pipe()
         pulse_s = min(PULSE_S_MAX, self._healthcheck_s / 4 or PULSE_S_MAX)
         link = Link(board, self._row, self._far_end, pulse_s)
         self._forks = context is not SPAWN
@@ -103,15 +103,20 @@ class Process:
         self._looks: dict[Word, Look] = {}
 
     def start(self) -> None:
-        """Start it."""
+        """Start it; raises `OSError`, and leaves nothing behind, where the system has no room."""
         self.started_at = time.monotonic()
         if self._forks:
             # Until the child has handlers of its own, a signal to it would get lost.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
-        self._process.start()
-        if self._forks:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
-        self._far_end.close()
+        try:
+            self._process.start()
+        except OSError:
+            self._bury()
+            raise
+        finally:
+            if self._forks:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
+            self._far_end.close()
 
     def go(self) -> None:
         """Have a process that waits begin."""
@@ -322,12 +327,12 @@ def _after_fork(config: Config, inherited: list[Connection]) -> None:
         signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
+    config.load_ssl()
 
 
 def _import_ahead(config: Config) -> None:
     """Everything that serving takes but for the application."""
     import pronghorn.server  # noqa: F401
-    config.load_ssl()
 
     with suppress(SystemExit):
         config.get_loop_factory()
