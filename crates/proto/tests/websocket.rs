@@ -464,19 +464,42 @@ fn what_cannot_be_inflated_fails() {
     assert_eq!(invalid.happened, [closed(1007, "invalid UTF-8")]);
 }
 
+#[test]
+fn first_fault_in_a_compressed_text_counts_however_it_is_cut() {
+    // Found by the fuzzer: no UTF-8, and behind that no such data or too much of it.
+    let bad_text: &[u8] = b"\x00\x01\x00\xfe\xff\xff";
+    let long = &compressed(agreement(&[]), &[&[b'a'; 2000]])[0];
+    for rest in [&[0x07], &long[..]] {
+        let mut bytes = frame(TEXT | COMPRESSED, &[bad_text, rest].concat());
+        bytes.extend(frame(PING, b""));
+        for step in 1..=bytes.len() {
+            let limits = WebSocketLimits { message_bytes_max: 1000, ..WebSocketLimits::default() };
+            let mut driver = Driver::new(limits, Some(&agreement(&[])));
+            bytes.chunks(step).for_each(|piece| driver.feed(piece));
+            assert_eq!(driver.happened, [closed(1007, "invalid UTF-8")], "{step} at once");
+        }
+    }
+}
+
 /// The frames that another WebSocket makes of messages, masked as a client would.
 fn other_side(agreement: Agreement, messages: &[&[u8]]) -> Vec<Vec<u8>> {
+    let payloads = compressed(agreement, messages).into_iter();
+    payloads.map(|payload| frame(BINARY | COMPRESSED, &payload)).collect()
+}
+
+/// What another WebSocket makes of messages.
+fn compressed(agreement: Agreement, messages: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut other = Driver::new(WebSocketLimits::default(), Some(&agreement));
-    let frames = messages.iter().map(|message| {
+    let payloads = messages.iter().map(|message| {
         let sent = other.send(MessageKind::Binary, message);
         let header = match sent[1] {
             126 => 4,
             127 => 10,
             _ => 2,
         };
-        frame(BINARY | COMPRESSED, &sent[header..])
+        sent[header..].to_vec()
     });
-    frames.collect()
+    payloads.collect()
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Any bytes, in any pieces: no panic, nothing above the limit, valid texts, one end at the most, and
-//! the same whether they come whole or in pieces. The first bytes say how.
+//! the same whether they come whole or in pieces. Each message is sent back. The first bytes say how.
 
 #![no_main]
 
@@ -61,7 +61,9 @@ fn run(bytes: &[u8], step: usize, agreement: Option<&Agreement>) -> (Vec<Happene
                     assert!(payload.len() <= MESSAGE_BYTES_MAX);
                     let is_text = kind == MessageKind::Text;
                     assert!(!is_text || str::from_utf8(payload).is_ok());
-                    happened.push(Happened::Message(is_text, payload.to_vec()));
+                    let payload = payload.to_vec();
+                    let _ = socket.send(kind, &payload, &mut shared, &mut output);
+                    happened.push(Happened::Message(is_text, payload));
                 }
                 Some(Event::Closed { code, reason }) => {
                     happened.push(Happened::Closed(code, reason.to_owned()));

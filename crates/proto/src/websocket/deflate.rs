@@ -11,6 +11,7 @@ use std::fmt;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::error::Failure;
+use crate::websocket::pieces::Pieces;
 
 /// Bits of the largest window that there is (RFC 7692, 7.1.2).
 pub const WINDOW_BITS_MAX: u8 = 15;
@@ -20,9 +21,6 @@ pub const WINDOW_BITS_MIN: u8 = 9;
 
 /// What a message's last bytes are left out as (RFC 7692, 7.2.1).
 const TAIL: &[u8] = &[0, 0, 0xff, 0xff];
-
-/// What is made room for at first; what is there is doubled from then on.
-const INFLATED_BYTES_MIN: usize = 1024;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,26 +203,36 @@ impl Deflate {
 pub struct Inflater(Decompress);
 
 impl Inflater {
-    /// Appends what `compressed` stands for to `out`, which holds all of the message so far and
-    /// must not exceed `bytes_max`.
+    /// Appends what `compressed` stands for to `out`, which holds all of the message so far.
     ///
     /// # Errors
     /// It is too long, or no such data.
     pub fn inflate(
         &mut self,
+        compressed: &[u8],
+        deflate: &Deflate,
+        out: &mut Pieces,
+    ) -> Result<(), Failure> {
+        let result = self.inflate_unchecked(compressed, deflate, out);
+        // A text that is no UTF-8 is so before it ends otherwise, however its bytes have come.
+        out.check()?;
+        result
+    }
+
+    fn inflate_unchecked(
+        &mut self,
         mut compressed: &[u8],
         deflate: &Deflate,
-        bytes_max: usize,
-        out: &mut Vec<u8>,
+        out: &mut Pieces,
     ) -> Result<(), Failure> {
         loop {
-            grow(out, bytes_max);
+            let room = out.room(0)?;
             let before = self.0.total_in();
             let status = self
                 .0
-                .decompress_vec(compressed, out, FlushDecompress::None)
+                .decompress_vec(compressed, room, FlushDecompress::None)
                 .map_err(|_| Failure::protocol_error("decompression failed"))?;
-            if out.len() > bytes_max {
+            if out.is_too_big() {
                 return Err(Failure::too_big());
             }
             let consumed = usize::try_from(self.0.total_in() - before).unwrap_or(usize::MAX);
@@ -232,10 +240,10 @@ impl Inflater {
             match status {
                 // A block with BFINAL ends the codec's stream and not the message (7.2.3.4).
                 Status::StreamEnd => self.begin_again(deflate, out)?,
-                Status::BufError if consumed == 0 && out.len() < out.capacity() => return Ok(()),
+                Status::BufError if consumed == 0 && !out.is_full() => return Ok(()),
                 Status::Ok | Status::BufError => {}
             }
-            if compressed.is_empty() && out.len() < out.capacity() {
+            if compressed.is_empty() && !out.is_full() {
                 return Ok(());
             }
         }
@@ -245,28 +253,17 @@ impl Inflater {
     ///
     /// # Errors
     /// As `inflate`.
-    pub fn finish(
-        &mut self,
-        deflate: &Deflate,
-        bytes_max: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
-        self.inflate(TAIL, deflate, bytes_max, out)
+    pub fn finish(&mut self, deflate: &Deflate, out: &mut Pieces) -> Result<(), Failure> {
+        self.inflate(TAIL, deflate, out)
     }
 
-    fn begin_again(&mut self, deflate: &Deflate, inflated: &[u8]) -> Result<(), Failure> {
+    fn begin_again(&mut self, deflate: &Deflate, inflated: &Pieces) -> Result<(), Failure> {
         let mut window = Window::new(WINDOW_BITS_MAX, true);
         window.push(&deflate.received.bytes);
-        window.push(inflated);
+        for piece in inflated.iter() {
+            window.push(piece);
+        }
         restore(&mut self.0, &window.bytes)
-    }
-}
-
-/// Makes room for more, but for no more than `bytes_max` and one byte that tells that it is too much.
-fn grow(out: &mut Vec<u8>, bytes_max: usize) {
-    if out.len() == out.capacity() {
-        let left = bytes_max.saturating_add(1).saturating_sub(out.len()).max(1);
-        out.reserve_exact(left.min(out.len().max(INFLATED_BYTES_MIN)));
     }
 }
 

@@ -7,24 +7,20 @@ use crate::error::Failure;
 use crate::websocket::deflate::{Deflate, DeflateLimits, Inflater, Pool};
 use crate::websocket::frame::FrameHeader;
 use crate::websocket::mask::unmask_into;
+use crate::websocket::pieces::{INVALID_UTF8, MessageKind, Pieces};
+
+/// So much of a compressed payload is unmasked at once.
+const UNMASKED_BYTES_MAX: usize = 4096;
 
 /// A shared buffer that has become larger than this is given up after the message.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
-
-/// The two types of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageKind {
-    /// UTF-8.
-    Text,
-    Binary,
-}
 
 /// What every `WebSocket` of a server shares.
 #[derive(Debug)]
 pub struct Shared {
     /// The message (or the reason for closing) that has just become whole.
     pub(super) whole: Vec<u8>,
-    /// A compressed piece, unmasked or to be sent.
+    /// A compressed message to be sent, or a part of one that comes, unmasked.
     pub(super) compressed: Vec<u8>,
     pub(super) pool: Pool,
 }
@@ -88,75 +84,64 @@ impl Payload {
 /// A message of which more is to come.
 #[derive(Debug)]
 pub struct Assembly {
-    kind: MessageKind,
-    bytes: Vec<u8>,
-    /// As far as a text is known to be UTF-8; at most three bytes of a character are behind it.
-    checked: usize,
+    pieces: Pieces,
     /// For a compressed one.
     inflater: Option<Inflater>,
 }
 
 impl Assembly {
-    pub fn new(kind: MessageKind, inflater: Option<Inflater>) -> Self {
-        Self { kind, bytes: Vec::new(), checked: 0, inflater }
+    pub fn new(kind: MessageKind, bytes_max: usize, inflater: Option<Inflater>) -> Self {
+        Self { pieces: Pieces::new(kind, bytes_max), inflater }
     }
 
     /// Whether a frame with so much payload cannot fit any more.
     pub fn exceeds(&self, payload_bytes: u64, bytes_max: usize) -> bool {
-        self.inflater.is_none() && payload_bytes > bytes_max.saturating_sub(self.bytes.len()) as u64
+        let left = bytes_max.saturating_sub(self.pieces.len());
+        self.inflater.is_none() && payload_bytes > left as u64
     }
 
     /// Takes the next piece of a frame.
     pub fn push(
         &mut self,
-        piece: &[u8],
+        mut piece: &[u8],
         payload: &mut Payload,
         deflate: Option<&Deflate>,
-        bytes_max: usize,
         scratch: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        match (&mut self.inflater, deflate) {
-            (Some(inflater), Some(deflate)) => {
+        if let (Some(inflater), Some(deflate)) = (&mut self.inflater, deflate) {
+            for part in piece.chunks(UNMASKED_BYTES_MAX) {
                 scratch.clear();
-                payload.unmask_into(piece, scratch);
-                inflater.inflate(scratch, deflate, bytes_max, &mut self.bytes)?;
+                payload.unmask_into(part, scratch);
+                inflater.inflate(scratch, deflate, &mut self.pieces)?;
             }
-            _ => payload.unmask_into(piece, &mut self.bytes),
+            return Ok(());
         }
-        self.check()
+        while !piece.is_empty() {
+            let out = self.pieces.room(payload.count(usize::MAX))?;
+            let count = piece.len().min(out.capacity() - out.len());
+            let (part, rest) = piece.split_at(count);
+            payload.unmask_into(part, out);
+            piece = rest;
+        }
+        self.pieces.check()
     }
 
     /// The last frame is complete: gives the message, in `whole`.
     pub fn finish(
         mut self,
         deflate: Option<&mut Deflate>,
-        bytes_max: usize,
         pool: &mut Pool,
         whole: &mut Vec<u8>,
     ) -> Result<MessageKind, Failure> {
-        if let (Some(mut inflater), Some(deflate)) = (self.inflater.take(), deflate) {
-            inflater.finish(deflate, bytes_max, &mut self.bytes)?;
-            self.check()?;
-            deflate.inflated(&self.bytes, inflater, pool);
+        match (self.inflater.take(), deflate) {
+            (Some(mut inflater), Some(deflate)) => {
+                inflater.finish(deflate, &mut self.pieces)?;
+                let kind = self.pieces.finish(whole)?;
+                deflate.inflated(whole, inflater, pool);
+                Ok(kind)
+            }
+            _ => self.pieces.finish(whole),
         }
-        if self.kind == MessageKind::Text && self.checked < self.bytes.len() {
-            return Err(INVALID_UTF8);
-        }
-        *whole = self.bytes;
-        Ok(self.kind)
-    }
-
-    /// Checks what has come as soon as it is there (RFC 6455, 8.1).
-    fn check(&mut self) -> Result<(), Failure> {
-        if self.kind == MessageKind::Binary {
-            return Ok(());
-        }
-        match simdutf8::compat::from_utf8(&self.bytes[self.checked..]) {
-            Ok(text) => self.checked += text.len(),
-            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
-            Err(_) => return Err(INVALID_UTF8),
-        }
-        Ok(())
     }
 }
 
@@ -173,5 +158,3 @@ pub fn whole_message(
     }
     Ok(kind)
 }
-
-pub const INVALID_UTF8: Failure = Failure::invalid_data("invalid UTF-8");

@@ -10,6 +10,8 @@ pub mod handshake;
 mod frame;
 /// Payloads without their mask.
 mod mask;
+/// The content of a message that does not come whole in one frame.
+mod pieces;
 /// permessage-deflate.
 pub mod deflate;
 /// A message under way, and what every `WebSocket` of a server shares for theirs.
@@ -18,5 +20,6 @@ mod message;
 mod state;
 
 pub use frame::{HEADER_BYTES_MAX, Opcode};
-pub use message::{MessageKind, Shared};
+pub use message::Shared;
+pub use pieces::MessageKind;
 pub use state::{CloseError, Event, Expired, WebSocket};

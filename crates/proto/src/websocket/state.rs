@@ -15,9 +15,8 @@ use crate::websocket::frame::{
     CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX, Opcode, read_header, write_header,
 };
 use crate::websocket::mask::unmask;
-use crate::websocket::message::{
-    Assembly, INVALID_UTF8, MessageKind, Payload, Shared, whole_message,
-};
+use crate::websocket::message::{Assembly, Payload, Shared, whole_message};
+use crate::websocket::pieces::{INVALID_UTF8, MessageKind};
 
 /// What a close frame without a code counts as (7.1.5).
 const NO_CODE: u16 = 1005;
@@ -190,7 +189,7 @@ impl WebSocket {
                 return Ok(None);
             }
             if self.payload.is_some() {
-                let kind = self.receive_payload(limits, input, shared)?;
+                let kind = self.receive_payload(input, shared)?;
                 if kind.is_some() || self.payload.is_some() {
                     return Ok(kind.map(Understood::Message));
                 }
@@ -260,24 +259,22 @@ impl WebSocket {
         }
         let deflate = self.deflate.as_ref().filter(|_| header.compressed);
         let inflater = deflate.map(|deflate| deflate.inflater(&mut shared.pool));
-        self.message = Some(Box::new(Assembly::new(kind, inflater)));
+        self.message = Some(Box::new(Assembly::new(kind, limits.message_bytes_max, inflater)));
         Ok(None)
     }
 
     /// Goes on with the frame under way. `None` if its message needs more.
     fn receive_payload(
         &mut self,
-        limits: &WebSocketLimits,
         input: &mut Input<'_>,
         shared: &mut Shared,
     ) -> Result<Option<MessageKind>, Failure> {
         let Some(payload) = &mut self.payload else { return Ok(None) };
         let piece = input.take(payload.count(usize::MAX));
-        let bytes_max = limits.message_bytes_max;
         match &mut self.message {
             Some(message) => {
                 let deflate = self.deflate.as_deref();
-                message.push(piece, payload, deflate, bytes_max, &mut shared.compressed)?;
+                message.push(piece, payload, deflate, &mut shared.compressed)?;
             }
             // A message that comes after the application has closed.
             None => payload.skip(piece),
@@ -291,7 +288,7 @@ impl WebSocket {
             None => Ok(None),
             Some(message) => {
                 let deflate = self.deflate.as_deref_mut();
-                message.finish(deflate, bytes_max, &mut shared.pool, &mut shared.whole).map(Some)
+                message.finish(deflate, &mut shared.pool, &mut shared.whole).map(Some)
             }
         }
     }
