@@ -16,6 +16,8 @@ mod pieces;
 pub mod deflate;
 /// A message under way, and what every `WebSocket` of a server shares for theirs.
 mod message;
+/// Pings and their pongs.
+mod keepalive;
 /// One WebSocket and all its transitions.
 mod state;
 

@@ -1,10 +1,9 @@
-//! One WebSocket: what is being read, how far it is closed, when it is to be pinged, and all
-//! transitions (RFC 6455, 5 to 7).
+//! One WebSocket: what is being read, how far it is closed, and all transitions (RFC 6455, 5 to 7).
 //!
 //! The caller feeds `receive` with the stream's bytes and takes one event at a time, which is how it
 //! holds a peer back that sends faster than the application takes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::deadline::after;
 use crate::error::Failure;
@@ -14,6 +13,7 @@ use crate::websocket::deflate::{Agreement, Deflate};
 use crate::websocket::frame::{
     CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX, Opcode, read_header, write_header,
 };
+use crate::websocket::keepalive::{Keepalive, Turn};
 use crate::websocket::mask::unmask;
 use crate::websocket::message::{Assembly, Payload, Shared, whole_message};
 use crate::websocket::pieces::{INVALID_UTF8, MessageKind};
@@ -38,20 +38,6 @@ enum State {
         until: Instant,
     },
     Closed,
-}
-
-/// When the peer is to show that it is there.
-#[derive(Clone, Copy, Debug)]
-enum Keepalive {
-    Off,
-    Due {
-        at: Instant,
-    },
-    /// A ping is out, and its pong may take until then.
-    Pinged {
-        at: Instant,
-        until: Instant,
-    },
 }
 
 /// What a peer did.
@@ -101,9 +87,6 @@ pub struct WebSocket {
     message: Option<Box<Assembly>>,
     deflate: Option<Box<Deflate>>,
     keepalive: Keepalive,
-    round_trip: Duration,
-    /// Also what the last one says, so that its pong is known from others.
-    pings: u32,
 }
 
 impl WebSocket {
@@ -115,17 +98,13 @@ impl WebSocket {
         agreement: Option<&Agreement>,
         shared: &mut Shared,
     ) -> Self {
-        let mut socket = Self {
+        Self {
             state: State::Open,
             payload: None,
             message: None,
             deflate: agreement.map(|agreement| Deflate::new(agreement, &mut shared.pool).into()),
-            keepalive: Keepalive::Off,
-            round_trip: Duration::ZERO,
-            pings: 0,
-        };
-        socket.schedule_ping(now, limits);
-        socket
+            keepalive: Keepalive::new(now, limits),
+        }
     }
 
     /// Messages may be sent.
@@ -305,7 +284,7 @@ impl WebSocket {
     ) -> Result<Option<u16>, Failure> {
         match opcode {
             Opcode::Ping => write_control(Opcode::Pong, payload, out),
-            Opcode::Pong => self.receive_pong(now, limits, payload),
+            Opcode::Pong => self.keepalive.receive_pong(now, limits, payload),
             _ => {
                 let (code, reason) = read_close(payload)?;
                 shared.whole.clear();
@@ -315,26 +294,6 @@ impl WebSocket {
             }
         }
         Ok(None)
-    }
-
-    fn receive_pong(&mut self, now: Instant, limits: &WebSocketLimits, payload: &[u8]) {
-        // Others are none that were asked for (5.5.3).
-        if let Keepalive::Pinged { at, .. } = self.keepalive
-            && payload == self.pings.to_be_bytes()
-        {
-            self.round_trip = now.saturating_duration_since(at);
-            self.schedule_ping(now, limits);
-        }
-    }
-
-    fn schedule_ping(&mut self, now: Instant, limits: &WebSocketLimits) {
-        self.keepalive = match limits.ping_interval {
-            // A pong's way counts towards the next interval, as Uvicorn has it.
-            Some(interval) if !interval.is_zero() => {
-                Keepalive::Due { at: after(now, interval.saturating_sub(self.round_trip)) }
-            }
-            _ => Keepalive::Off,
-        };
     }
 
     /// Sends a message; says whether it may.
@@ -421,16 +380,15 @@ impl WebSocket {
         self.state = State::Closed;
         self.message = None;
         self.deflate = None;
-        self.keepalive = Keepalive::Off;
+        self.keepalive.end();
     }
 
     /// When `handle_timeout` has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (&self.state, self.keepalive) {
-            (State::Closing { until } | State::Answering { until, .. }, _) => Some(*until),
-            (_, Keepalive::Off) => None,
-            (_, Keepalive::Due { at } | Keepalive::Pinged { until: at, .. }) => Some(at),
+        match &self.state {
+            State::Closing { until } | State::Answering { until, .. } => Some(*until),
+            State::Open | State::Closed => self.keepalive.due(),
         }
     }
 
@@ -446,38 +404,23 @@ impl WebSocket {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return Expired::NotYet;
         }
-        match self.keepalive {
-            _ if !matches!(self.state, State::Open) => {
-                self.answer(out);
-                self.end();
-                Expired::Over
-            }
-            Keepalive::Pinged { at, .. } if waiting => {
-                self.keepalive = Self::pinged(at, now, limits);
+        if !matches!(self.state, State::Open) {
+            self.answer(out);
+            self.end();
+            return Expired::Over;
+        }
+        match self.keepalive.handle_timeout(now, limits, waiting) {
+            Turn::Wait => Expired::NotYet,
+            Turn::Ping(payload) => {
+                write_control(Opcode::Ping, &payload, out);
                 Expired::NotYet
             }
-            Keepalive::Pinged { .. } => {
-                let failure = Failure { code: 1011, reason: "keepalive ping timeout" };
+            Turn::Fail(failure) => {
                 let payload = close_payload(failure.code, failure.reason);
                 write_control(Opcode::Close, &payload, out);
                 self.end();
                 Expired::Failed(failure)
             }
-            _ => {
-                self.pings = self.pings.wrapping_add(1);
-                write_control(Opcode::Ping, &self.pings.to_be_bytes(), out);
-                self.keepalive = Self::pinged(now, now, limits);
-                Expired::NotYet
-            }
-        }
-    }
-
-    /// A ping went out `at`; from `now` on its pong has the whole time.
-    fn pinged(at: Instant, now: Instant, limits: &WebSocketLimits) -> Keepalive {
-        match (limits.ping_timeout, limits.ping_interval) {
-            (Some(timeout), _) => Keepalive::Pinged { at, until: after(now, timeout) },
-            (None, Some(interval)) => Keepalive::Due { at: after(now, interval) },
-            (None, None) => Keepalive::Off,
         }
     }
 }
