@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
+from support.endpoints_files import zero_copy
 from support.endpoints_script import body_message, script, start_message
 from support.http2 import (
     CANCEL,
     DATA,
     END_STREAM,
+    FLOW_CONTROL_ERROR,
     INITIAL_WINDOW_SIZE,
     INTERNAL_ERROR,
     NO_ERROR,
@@ -37,32 +39,11 @@ def peer(server: Server) -> Iterator[Peer]:
         yield peer
 
 
-def send_body(peer: Peer, number: int, body: bytes) -> None:
-    """Sends a body as the windows allow."""
-    windows = {0: 65535, number: peer.settings[INITIAL_WINDOW_SIZE]}
-    for received in peer.frames:
-        if received.kind == WINDOW_UPDATE and received.stream in windows:
-            windows[received.stream] += struct.unpack(">I", received.payload)[0]
-    sent = 0
-    while sent < len(body):
-        room = min(*windows.values(), 16384, len(body) - sent)
-        if room <= 0:
-            received = peer.read_frame()
-            if received.kind == WINDOW_UPDATE and received.stream in windows:
-                windows[received.stream] += struct.unpack(">I", received.payload)[0]
-            continue
-        end = sent + room == len(body)
-        peer.send(DATA, END_STREAM if end else 0, number, body[sent : sent + room])
-        sent += room
-        for stream in windows:
-            windows[stream] -= room
-
-
 def test_large_body_goes_up_within_the_windows(peer: Peer) -> None:
     peer.wait_for(SETTINGS)
     body = os.urandom(3 * MIB)
     number = peer.begin("POST", "/digest")
-    send_body(peer, number, body)
+    peer.send_body(number, body)
     assert hashlib.sha256(body).hexdigest().encode() in peer.response(number).body
 
 
@@ -144,6 +125,15 @@ def test_body_that_ends_soon_is_not_stopped(peer: Peer) -> None:
     peer.send(DATA, END_STREAM, number, b"x" * 1000)
     peer.assert_open()
     assert not [frame for frame in peer.frames if frame.kind == RST_STREAM]
+
+
+def test_window_that_becomes_too_large_resets_an_answered_stream(peer: Peer) -> None:
+    number = peer.begin("POST", "/ignore-body")
+    assert peer.response(number).status == 413
+    for _ in range(2):
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", 2**31 - 1))
+    assert peer.wait_for(RST_STREAM, stream=number).code == FLOW_CONTROL_ERROR
+    peer.assert_open()
 
 
 def test_client_that_waits_is_told_to_continue(peer: Peer) -> None:
@@ -283,6 +273,19 @@ def test_file_is_sent_as_the_windows_allow(server: Server, key: str, tmp_path: P
         peer.send(WINDOW_UPDATE, 0, 0, struct.pack(">I", MIB))
         peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", MIB))
         assert peer.response(number).body == content
+
+
+def test_empty_part_of_a_file_behind_what_waits(server: Server, key: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    steps = (b"x" * 20, {"count": 0, "more_body": True}, {"offset": 3})
+    target = zero_copy(key, tmp_path / "file", *steps)
+    with Peer(server.address, window=None, settings={INITIAL_WINDOW_SIZE: 10}) as peer:
+        number = peer.request("GET", target)
+        while len(peer.answers[number].body) < 10:
+            peer.read_frame()
+        server.barrier()
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", 100))
+        assert peer.response(number).body == b"x" * 20 + b"tent"
 
 
 def test_options_are_told_to_the_peer(start: Start) -> None:

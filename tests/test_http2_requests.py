@@ -74,6 +74,16 @@ def test_half_a_preface_is_closed(server: Server, wrong: bytes) -> None:
         wire.read_all()
 
 
+def test_what_is_neither_protocol_is_an_invalid_preface(server: Server) -> None:
+    with server.connect() as wire:
+        wire.send(b"INVALID CONNECTION PREFACE\r\n\r\n")
+        # The server's own preface, which may come first (RFC 9113, 3.4).
+        assert wire.read_all().startswith(b"\0\0\x1e\x04")
+    with server.connect() as wire:
+        wire.send(b"INVALID PREFACE\r\n\r\n")
+        assert wire.response().status == 400
+
+
 def test_scope_says_http_2(peer: Peer, server: Server) -> None:
     scope = scope_of(peer, ("x-a", "1"), ("x-b", " padded "), target="/scope/a%20b?c=d&e")
     assert scope["http_version"] == "2"
@@ -190,6 +200,10 @@ def test_http_2_can_be_turned_off(start: Start) -> None:
         wire.send(PREFACE)
         assert wire.response().status == 505
         wire.assert_closed()
+    with server.connect() as wire:
+        wire.send(b"INVALID CONNECTION PREFACE\r\n\r\n")
+        assert wire.response().status == 400
+        wire.assert_closed()
 
 
 def test_access_log_names_the_version(start: Start) -> None:
@@ -203,3 +217,11 @@ def test_peer_that_ends_its_side_is_answered(peer: Peer) -> None:
     number = peer.request("GET", "/delay/100/late")
     peer.wire.socket.shutdown(socket.SHUT_WR)
     assert peer.response(number).status == 200
+
+
+def test_peer_that_ends_its_side_gets_all_of_many_answers(peer: Peer) -> None:
+    # More than is written in one turn, each of them whole before the first byte is sent.
+    numbers = [peer.request("GET", "/large/100000/100000") for _ in range(60)]
+    peer.wire.socket.shutdown(socket.SHUT_WR)
+    for number in numbers:
+        assert len(peer.response(number).body) == 100_000

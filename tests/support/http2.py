@@ -108,6 +108,8 @@ class Peer:
         self.frames: list[Frame] = []
         self.goaway: Frame | None = None
         self._next = 1
+        # By how much the server has widened its windows, less what was sent; 0 is the connection's.
+        self._widened: defaultdict[int, int] = defaultdict(int)
         chosen = dict(settings or {})
         if window is not None:
             chosen.setdefault(INITIAL_WINDOW_SIZE, window)
@@ -127,7 +129,15 @@ class Peer:
         self.wire.close()
 
     def send(self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
+        if kind == DATA:
+            self._widened[0] -= len(payload)
+            self._widened[stream] -= len(payload)
         self.wire.send(frame(kind, flags, stream, payload))
+
+    def room(self, stream: int) -> int:
+        """How much the server's windows let through."""
+        initial = self.settings.get(INITIAL_WINDOW_SIZE, 65535)
+        return min(65535 + self._widened[0], initial + self._widened[stream])
 
     def head(self, method: str = "GET", target: str = "/", *fields: tuple[str, str]) -> bytes:
         """A request's header block."""
@@ -158,13 +168,22 @@ class Peer:
     def request(
         self, method: str = "GET", target: str = "/", *fields: tuple[str, str], body: bytes = b""
     ) -> int:
-        """Sends a whole request, its body in frames of up to 16 KiB."""
+        """Sends a whole request, its body as the server's windows allow."""
         number = self.begin(method, target, *fields, end=not body)
-        for start in range(0, len(body), 16384):
-            part = body[start : start + 16384]
-            last = start + 16384 >= len(body)
-            self.send(DATA, END_STREAM if last else 0, number, part)
+        if body:
+            self.send_body(number, body)
         return number
+
+    def send_body(self, number: int, body: bytes, *, end: bool = True) -> None:
+        """Sends a piece of a body, as the server's windows allow."""
+        until = time.monotonic() + DEADLINE_S
+        while len(body) > (room := min(self.room(number), 16384)):
+            if room > 0:
+                self.send(DATA, 0, number, body[:room])
+                body = body[room:]
+            else:
+                self.read_frame(deadline_s=until - time.monotonic())
+        self.send(DATA, END_STREAM if end else 0, number, body)
 
     def get(self, target: str = "/", *fields: tuple[str, str]) -> Response:
         return self.response(self.request("GET", target, *fields))
@@ -249,6 +268,8 @@ class Peer:
             self.send(PING, ACK, 0, payload)
         elif kind == GOAWAY:
             self.goaway = received
+        elif kind == WINDOW_UPDATE:
+            self._widened[stream] += struct.unpack(">I", payload)[0]
         elif kind == HEADERS and answer is not None:
             assert flags & END_HEADERS, "the tests' answers have short heads"
             fields = self.decoder.decode(payload, raw=True)

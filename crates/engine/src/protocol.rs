@@ -137,6 +137,7 @@ impl Protocol {
     /// The detached bytes just submitted are these, where the sink did not take them.
     pub fn carry_file(&mut self, number: u32, file: FilePart) {
         if let Self::Http2(http2) = self
+            && file.remaining() > 0
             && http2.state.unsent(number) > 0
         {
             http2.files.entry(number).or_default().push_back(file);

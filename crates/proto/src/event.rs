@@ -3,6 +3,8 @@
 //! HTTP/1.1 and HTTP/2 translate bytes into `Inbound` and `Outbound` into bytes; nothing
 //! above knows which one it was.
 
+use crate::error::Reject;
+
 /// Received bytes and how many of them have been understood.
 #[derive(Debug)]
 pub struct Input<'i> {
@@ -48,8 +50,8 @@ pub enum Inbound<'i> {
     End,
     /// The peer has taken the stream back; HTTP/2 only.
     Reset,
-    /// What follows is HTTP/2: it begins with its preface (RFC 9113, 3.4).
-    Http2,
+    /// What follows is HTTP/2, or nothing that is known; who does not speak it either answers so.
+    Http2(Reject),
 }
 
 /// What an application answers.

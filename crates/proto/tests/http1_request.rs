@@ -96,7 +96,18 @@ fn refuses_other_versions() {
 
 #[test]
 fn tells_of_http_2() {
-    assert_eq!(record(b"PRI * HTTP/2.0\r\n").events, [Event::Http2]);
+    assert!(matches!(*record(b"PRI * HTTP/2.0\r\n").events, [Event::Http2(_)]));
+}
+
+#[test]
+fn takes_what_is_no_http_1_for_a_wrong_preface() {
+    for line in [&b"INVALID CONNECTION PREFACE"[..], b"A B C", b"CONNECT example.com:80 FTP"] {
+        assert!(matches!(*record(&[line, b"\r\n"].concat()).events, [Event::Http2(_)]));
+    }
+    for line in [&b"INVALID PREFACE"[..], b"ONE TWO THREE FOUR", b"A  C", b"A / B", b"A B HTTP/"] {
+        assert_refused(&request_line(line), 400);
+    }
+    assert_refused(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nINVALID CONNECTION PREFACE\r\n\r\n", 400);
 }
 
 #[test]

@@ -236,7 +236,7 @@ impl Over {
         if http2.state.is_closed() {
             self.gone.extend(std::mem::take(&mut http2.carried).into_values());
             connection.closing = Closing::AfterFlush { linger: !peer_has_ended };
-        } else if peer_has_ended && http2.carried.is_empty() {
+        } else if peer_has_ended && http2.carried.is_empty() && !http2.has_more() {
             connection.closing = Closing::AfterFlush { linger: false };
         }
     }

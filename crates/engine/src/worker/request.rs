@@ -220,12 +220,8 @@ impl Worker {
                     has_news |= !self.tunnel_received(stream, data, now);
                 }
                 Ok(Some(Inbound::End | Inbound::Reset)) => has_news = true,
-                Ok(Some(Inbound::Http2)) => {
-                    if self.settings.http2 {
-                        return self.switch_to_http2(id, input.take(usize::MAX), now);
-                    }
-                    let reject = Reject::with_status(505, "HTTP/2 is turned off");
-                    return self.reject(stream, reject, now);
+                Ok(Some(Inbound::Http2(_))) if self.settings.http2 => {
+                    return self.switch_to_http2(id, input.take(usize::MAX), now);
                 }
                 Ok(None) => {
                     match unstarted.take() {
@@ -247,9 +243,8 @@ impl Worker {
                         return self.leave_for_later(id);
                     }
                 }
-                Err(reject) => {
-                    self.reject(stream, reject, now);
-                    return;
+                Ok(Some(Inbound::Http2(reject))) | Err(reject) => {
+                    return self.reject(stream, reject, now);
                 }
             }
         }

@@ -221,7 +221,7 @@ impl Session {
             means_the_same_to_others(head);
             self.sent.push(Sent { is_head: head.method == "HEAD", ..Sent::default() });
         }
-        self.is_over = record.refusal().is_some();
+        self.is_over = record.refusal().is_some() || record.is_handed_over();
     }
 
     fn act(&mut self, action: u8) {

@@ -31,10 +31,10 @@ impl HeadReader {
         Self { is_first: true, partial: None }
     }
 
-    /// Whether this is no head but HTTP/2's preface, with which a connection may begin (RFC 9113,
-    /// 3.4).
-    pub fn is_http2(&self, input: &[u8]) -> bool {
-        self.is_first && input.starts_with(b"PRI * HTTP/2.0\r\n")
+    /// Whether what is refused is not HTTP/1 at all: HTTP/2's preface, with which a connection may
+    /// begin (RFC 9113, 3.4), or what is neither.
+    pub fn is_http2(&self, input: &[u8], reject: Reject) -> bool {
+        self.is_first && (reject == FOREIGN || input.starts_with(b"PRI * HTTP/2.0\r\n"))
     }
 
     /// Reads the head at the start of `input` into `head`. Returns its length, `None` while it is
@@ -177,14 +177,28 @@ impl LineReader {
     }
 }
 
+/// A request line, from its three words, but of no HTTP/1: neither its target nor its version is of a
+/// form that there is. To HTTP/2 it is an invalid preface, which is not worth an answer.
+const FOREIGN: Reject = Reject::bad_request("request line of another protocol");
+
+fn is_foreign(line: &[u8]) -> bool {
+    let words = line.split(|&byte| byte == b' ');
+    memchr::memchr(b'/', line).is_none()
+        && words.clone().count() == 3
+        && words.into_iter().all(|word| !word.is_empty())
+}
+
 /// Reads `method SP request-target SP HTTP-version` (RFC 9112, 3) of a line that starts at `start`.
 /// Returns the authority of an absolute form.
 fn request_line(line: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<Span>, Reject> {
-    let malformed = Reject::bad_request("malformed request line");
-    let method_end = memchr::memchr(b' ', line).ok_or(malformed)?;
-    let target_end = line.len().checked_sub(b" HTTP/1.1".len()).ok_or(malformed)?;
+    let malformed = || {
+        let malformed = Reject::bad_request("malformed request line");
+        if is_foreign(line) { FOREIGN } else { malformed }
+    };
+    let method_end = memchr::memchr(b' ', line).ok_or_else(malformed)?;
+    let target_end = line.len().checked_sub(b" HTTP/1.1".len()).ok_or_else(malformed)?;
     if target_end <= method_end + 1 {
-        return Err(malformed);
+        return Err(malformed());
     }
     head.version = match &line[target_end..] {
         b" HTTP/1.1" => Version::Http11,
@@ -192,7 +206,7 @@ fn request_line(line: &[u8], start: usize, head: &mut RequestHead) -> Result<Opt
         [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
             return Err(Reject::with_status(505, "unsupported HTTP version"));
         }
-        _ => return Err(malformed),
+        _ => return Err(malformed()),
     };
     head.method = match &line[..method_end] {
         b"GET" => Method::Get,

@@ -165,7 +165,9 @@ impl Connection {
             return Ok(None);
         }
         let Some(length) = (match reader.read(rest, limits, head) {
-            Err(_) if reader.is_http2(rest) => return Ok(Some(Inbound::Http2)),
+            Err(reject) if reader.is_http2(rest, reject) => {
+                return Ok(Some(Inbound::Http2(reject)));
+            }
             length => length?,
         }) else {
             if matches!(self.deadline, Deadline::KeepAlive { .. }) && reader.has_begun() {

@@ -11,9 +11,13 @@ const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+
+/// Larger than this no window may become (RFC 9113, 6.9.1).
+pub const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
 /// What a connection starts with and never exceeds.
 const BUDGET_MAX: u32 = 1000;
@@ -39,6 +43,8 @@ pub struct Meter {
     header_bytes: usize,
     /// Of the present frame's payload, still to come.
     payload_bytes: usize,
+    /// The last bytes of it, as a number.
+    payload_end: u32,
     stream_max: u32,
     /// A header block has begun and not ended.
     is_in_headers: bool,
@@ -55,6 +61,8 @@ pub enum Frame {
     Stream(u32),
     /// The peer takes a stream back.
     Reset(u32),
+    /// It may be sent so many bytes more.
+    Window(u32, u32),
 }
 
 /// The budget is used up.
@@ -68,6 +76,7 @@ impl Meter {
             header: [0; HEADER_BYTES],
             header_bytes: 0,
             payload_bytes: 0,
+            payload_end: 0,
             stream_max: 0,
             is_in_headers: false,
             head_since: None,
@@ -129,7 +138,12 @@ impl Meter {
                 self.payload_bytes = u32::from_be_bytes([0, high, middle, low]) as usize;
                 self.charge()?;
             }
-            bytes = &bytes[skip(&mut self.payload_bytes, bytes)..];
+            let (payload, rest) = bytes.split_at(skip(&mut self.payload_bytes, bytes));
+            bytes = rest;
+            if self.header[3] == WINDOW_UPDATE {
+                let shift = |number: u32, &byte: &u8| number << 8 | u32::from(byte);
+                self.payload_end = payload.iter().fold(self.payload_end, shift);
+            }
             if self.payload_bytes == 0 {
                 self.header_bytes = 0;
                 if !self.is_in_headers {
@@ -186,6 +200,10 @@ impl Meter {
                 Some(Frame::Stream(number))
             }
             RST_STREAM => Some(Frame::Reset(number)),
+            // The highest bit is reserved (RFC 9113, 6.9).
+            WINDOW_UPDATE if number > 0 => {
+                Some(Frame::Window(number, self.payload_end & WINDOW_BYTES_MAX))
+            }
             _ => (number > 0).then_some(Frame::Stream(number)),
         }
     }

@@ -10,6 +10,8 @@ mod driver;
 mod request;
 mod response;
 mod queue;
+mod rest;
+mod receiving;
 mod stream;
 mod state;
 

@@ -5,30 +5,28 @@
 //! when its answer is whole: `h2` sends what is left of it.
 
 use std::collections::BTreeMap;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server};
+use h2::{Reason, server};
 
 use crate::deadline::Deadline;
 use crate::error::{ApplicationError, Reject};
 use crate::event::{Inbound, Outbound};
 use crate::head::RequestHead;
-use crate::http2::driver::{Accepted, Driver, context};
+use crate::http2::driver::{Accepted, Driver};
 use crate::http2::meter::{Frame, Meter};
 use crate::http2::pipe::Pipe;
+use crate::http2::receiving::Received;
 use crate::http2::request;
 use crate::http2::response::Defaults;
-use crate::http2::stream::{Received, Stream};
+use crate::http2::rest::Rests;
+use crate::http2::stream::Stream;
 use crate::limits::Limits;
 
 /// Streams that a peer may have taken back, or had us end through its own mistakes, before we are
 /// done with them: `h2` counts these on its own.
 const UNFINISHED_RESETS_MAX: usize = 256;
-
-/// How long the rest of a body may come whose request is answered.
-const REST_TIME: Duration = Duration::from_secs(1);
 
 /// What `h2` keeps of one answer that has not been written.
 const SEND_BUFFER_BYTES_MAX: usize = 128 * 1024;
@@ -50,8 +48,7 @@ pub struct Connection {
     /// Streams that wait for room.
     waiting: Vec<u32>,
     ended: Vec<u32>,
-    /// Bodies that still come, though their requests are answered.
-    rests: BTreeMap<u32, Rest>,
+    rests: Rests,
     /// All that has come has been understood.
     is_driven: bool,
     /// `h2` could not go on before something was sent: what it then did not read is not known.
@@ -66,13 +63,6 @@ pub struct Connection {
     moved: Instant,
     /// How long an idle peer has, once the server is shutting down.
     drain_grace: Option<Duration>,
-}
-
-/// A body that nobody is going to read. The peer is told to stop sending it (RFC 9113, 8.1) when it
-/// has had the time to see the answer: some clients take the one for a reason to drop the other.
-struct Rest {
-    body: RecvStream,
-    until: Instant,
 }
 
 /// What has come, and for which stream.
@@ -116,7 +106,7 @@ impl Connection {
             begun: Vec::new(),
             waiting: Vec::new(),
             ended: Vec::new(),
-            rests: BTreeMap::new(),
+            rests: Rests::default(),
             is_driven: false,
             is_stuck: false,
             piece: Bytes::new(),
@@ -133,8 +123,13 @@ impl Connection {
         self.now = now;
         self.is_driven = false;
         self.pipe.feed(bytes);
-        let touched = &mut self.touched;
+        let Self { touched, rests, .. } = self;
         let metered = self.meter.read(now, bytes, |frame| {
+            if let Frame::Window(number, bytes) = frame
+                && rests.widen(number, bytes)
+            {
+                return;
+            }
             if touched.last() != Some(&frame) {
                 touched.push(frame);
             }
@@ -164,14 +159,14 @@ impl Connection {
             self.is_driven = true;
         }
         while let Some(&frame) = self.touched.last() {
-            let (Frame::Stream(number) | Frame::Reset(number)) = frame;
+            let (Frame::Stream(number) | Frame::Reset(number) | Frame::Window(number, _)) = frame;
             let received = match (self.streams.get_mut(&number), frame) {
                 (None, _) => {
-                    self.drop_rest(number);
+                    self.rests.receive(number, limits);
                     Ok(Received::Nothing)
                 }
                 (Some(_), Frame::Reset(_)) => Ok(Received::Reset),
-                (Some(stream), Frame::Stream(_)) => stream.receive(),
+                (Some(stream), _) => stream.receive(),
             };
             let event = match received {
                 Ok(Received::Nothing) => {
@@ -262,22 +257,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Drops what has come of a body that nobody reads. Its window stays closed.
-    fn drop_rest(&mut self, number: u32) {
-        let Some(rest) = self.rests.get_mut(&number) else { return };
-        loop {
-            match rest.body.poll_data(&mut context()) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Pending => return,
-                Poll::Ready(None | Some(Err(_))) => break,
-            }
-        }
-        self.rests.remove(&number);
-    }
-
     fn forget(&mut self, number: u32) {
-        if let Some(body) = self.streams.remove(&number).and_then(Stream::into_rest) {
-            self.rests.insert(number, Rest { body, until: self.now + REST_TIME });
+        if let Some(stream) = self.streams.remove(&number) {
+            stream.leave_rest(self.now, number, &mut self.rests);
         }
         self.ended.push(number);
         self.meter.answered();
@@ -318,7 +300,9 @@ impl Connection {
                 stream.watch_reader(now, limits);
             }
         }
-        if self.streams.is_empty() && self.deadline == Deadline::None {
+        // The end would take what `h2` has not written with it.
+        let is_idle = self.streams.is_empty() && !self.pipe.is_full();
+        if is_idle && self.deadline == Deadline::None {
             let timeout = self.drain_grace.unwrap_or(limits.keep_alive_timeout);
             self.deadline = Deadline::keep_alive(now, timeout);
             self.pipe.shrink();
@@ -462,17 +446,21 @@ impl Connection {
     pub fn poll_timeout(&self, limits: &Limits) -> Option<Instant> {
         let head = self.head_since.and_then(|at| at.checked_add(limits.request_header_timeout));
         let streams = self.streams.values().filter_map(Stream::poll_timeout).min();
-        let rests = self.rests.values().map(|rest| rest.until).min();
-        [self.deadline.until(), head, streams, rests].into_iter().flatten().min()
+        [self.deadline.until(), head, streams, self.rests.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The time has come. Streams that are over because of it come one by one.
     pub fn handle_timeout(&mut self, now: Instant, limits: &Limits) -> Option<Expired> {
-        self.rests.retain(|_, rest| rest.until > now);
+        self.rests.handle_timeout(now);
         let has_passed = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if has_passed(self.deadline.until()) {
             self.deadline = Deadline::None;
-            self.end(Reason::NO_ERROR);
+            if !self.pipe.is_full() {
+                self.end(Reason::NO_ERROR);
+            }
         }
         if has_passed(self.head_since.and_then(|at| at.checked_add(limits.request_header_timeout)))
         {

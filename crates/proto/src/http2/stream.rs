@@ -3,7 +3,6 @@
 //! What `h2` has room for goes to `h2`; what it has no room for, because the peer's windows or the
 //! buffers are full, waits here, so that it is known how much that is.
 
-use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,15 +10,15 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::deadline::Deadline;
 use crate::error::{ApplicationError, Reject};
 use crate::event::{Outbound, Tunnel};
 use crate::head::{Method, RequestHead};
 use crate::http1::BodyWriter;
 use crate::http2::driver::context;
 use crate::http2::queue::{End, Piece, Queue};
+use crate::http2::receiving::{Received, Receiving};
 use crate::http2::response::{self, Defaults, OpenHead};
-
+use crate::http2::rest::Rests;
 use crate::limits::Limits;
 
 /// See the module.
@@ -29,27 +28,6 @@ pub struct Stream {
     sending: Sending,
     queue: Queue,
     is_head_request: bool,
-}
-
-#[derive(Debug)]
-enum Receiving {
-    Body(Body),
-    /// It has all come. What the application has not taken of it still counts against the peer.
-    Ended(Body),
-    /// There was none.
-    Nothing,
-}
-
-#[derive(Debug)]
-struct Body {
-    stream: RecvStream,
-    deadline: Deadline,
-    received: u64,
-    bytes_max: u64,
-    /// Bytes that the application has not taken.
-    untaken: usize,
-    /// The peer waits for `100 Continue` (RFC 9110, 10.1.1).
-    awaits_continue: bool,
 }
 
 #[derive(Debug)]
@@ -65,16 +43,8 @@ enum Sending {
         writer: BodyWriter,
         is_ended: bool,
     },
-    Complete,
-}
-
-/// What has come for a stream.
-pub enum Received {
-    Body(Bytes),
-    End,
-    /// The peer has taken it back, or broken a rule.
-    Reset,
-    Nothing,
+    /// All of it is with `h2`. There is nothing to end where it was never begun.
+    Complete(Option<SendStream<Bytes>>),
 }
 
 impl Stream {
@@ -86,21 +56,8 @@ impl Stream {
         body: Option<RecvStream>,
         head: &RequestHead,
     ) -> Self {
-        let receiving = match body {
-            None => Receiving::Nothing,
-            Some(stream) => Receiving::Body(Body {
-                stream,
-                // What goes through a tunnel has clocks of its own.
-                deadline: match head.upgrade {
-                    None => Deadline::request_body(now, limits),
-                    Some(_) => Deadline::None,
-                },
-                received: 0,
-                bytes_max: head.upgrade.map_or(limits.body_bytes_max, |_| u64::MAX),
-                untaken: 0,
-                awaits_continue: head.expects_continue,
-            }),
-        };
+        let receiving =
+            body.map_or(Receiving::Nothing, |body| Receiving::new(now, limits, body, head));
         let sending = Sending::Nothing(send);
         Self {
             receiving,
@@ -112,21 +69,10 @@ impl Stream {
 
     /// What has come since the last time, one event at a time.
     pub fn receive(&mut self) -> Result<Received, Reject> {
-        if let Receiving::Body(body) = &mut self.receiving {
-            match body.stream.poll_data(&mut context()) {
-                Poll::Ready(Some(Ok(data))) => return body.count(data),
-                Poll::Ready(Some(Err(_))) => return Ok(Received::Reset),
-                Poll::Ready(None) => {
-                    let body = std::mem::replace(&mut self.receiving, Receiving::Nothing);
-                    if let Receiving::Body(body) = body {
-                        self.receiving = Receiving::Ended(body);
-                    }
-                    return Ok(Received::End);
-                }
-                Poll::Pending => {}
-            }
+        match self.receiving.receive()? {
+            Received::Nothing if self.is_reset() => Ok(Received::Reset),
+            received => Ok(received),
         }
-        Ok(if self.is_reset() { Received::Reset } else { Received::Nothing })
     }
 
     fn is_reset(&mut self) -> bool {
@@ -135,7 +81,7 @@ impl Stream {
                 send.poll_reset(&mut context()).is_ready()
             }
             Sending::Body { send, .. } => send.poll_reset(&mut context()).is_ready(),
-            Sending::Complete => false,
+            Sending::Complete(_) => false,
         }
     }
 
@@ -147,12 +93,10 @@ impl Stream {
     /// The application asks for the body: tells a waiting client to send it. Says whether there is
     /// something to send.
     pub fn wants_body(&mut self) -> bool {
-        let Receiving::Body(body) = &mut self.receiving else { return false };
-        let (Sending::Nothing(send), true) = (&mut self.sending, body.awaits_continue) else {
+        let Sending::Nothing(send) = &mut self.sending else { return false };
+        if !self.receiving.ends_wait() {
             return false;
-        };
-        body.awaits_continue = false;
-        body.deadline.excuse();
+        }
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::CONTINUE;
         // A stream that has been reset needs none.
@@ -161,19 +105,15 @@ impl Stream {
 
     /// The application has taken so many bytes: the peer may send as many more.
     pub fn body_taken(&mut self, bytes: usize) {
-        if let Receiving::Body(body) | Receiving::Ended(body) = &mut self.receiving {
-            let bytes = bytes.min(body.untaken);
-            body.untaken -= bytes;
-            // Fails only for more than has come.
-            let _ = body.stream.flow_control().release_capacity(bytes);
-        }
+        self.receiving.taken(bytes);
     }
 
-    /// The rest of a body that nobody is going to read.
-    pub fn into_rest(self) -> Option<RecvStream> {
-        match self.receiving {
-            Receiving::Body(body) => Some(body.stream),
-            Receiving::Ended(_) | Receiving::Nothing => None,
+    /// Leaves the rest of a body that nobody is going to read to `rests`.
+    pub fn leave_rest(self, now: Instant, number: u32, rests: &mut Rests) {
+        if let (Some((body, untaken)), Sending::Complete(Some(answer))) =
+            (self.receiving.into_rest(), self.sending)
+        {
+            rests.add(now, number, body, answer, untaken);
         }
     }
 
@@ -203,7 +143,7 @@ impl Stream {
         headers: &[(&[u8], &[u8])],
         defaults: &Defaults,
     ) -> Result<(), ApplicationError> {
-        match std::mem::replace(&mut self.sending, Sending::Complete) {
+        match std::mem::replace(&mut self.sending, Sending::Complete(None)) {
             Sending::Nothing(send) => match response::open_head(status, defaults, headers) {
                 Ok(head) => {
                     self.sending = Sending::HeadOpen { send, head };
@@ -214,7 +154,7 @@ impl Stream {
                     Err(error)
                 }
             },
-            Sending::Complete => Err(ApplicationError::AfterComplete),
+            Sending::Complete(_) => Err(ApplicationError::AfterComplete),
             other => {
                 self.sending = other;
                 Err(ApplicationError::ExpectedBody)
@@ -248,7 +188,7 @@ impl Stream {
                 return Err(ApplicationError::ExpectedTrailers);
             }
             Sending::Body { writer, .. } => (*writer, false),
-            Sending::Complete => return Err(ApplicationError::AfterComplete),
+            Sending::Complete(_) => return Err(ApplicationError::AfterComplete),
         };
         let is_sent = writer.admit(length, more)?;
         self.close_head(whole.then_some(length));
@@ -258,7 +198,7 @@ impl Stream {
         *present = writer;
         if *is_ended {
             if !more {
-                self.sending = Sending::Complete;
+                self.complete();
             }
             return Ok(());
         }
@@ -279,12 +219,12 @@ impl Stream {
         }
         match &mut self.sending {
             Sending::Nothing(_) => return Err(ApplicationError::ExpectedStart),
-            Sending::HeadOpen { .. } | Sending::Complete => {
+            Sending::HeadOpen { .. } | Sending::Complete(_) => {
                 return Err(ApplicationError::AfterComplete);
             }
             Sending::Body { is_ended: true, .. } => {
                 if !more {
-                    self.sending = Sending::Complete;
+                    self.complete();
                 }
                 return Ok(());
             }
@@ -343,7 +283,7 @@ impl Stream {
     fn close_head(&mut self, length: Option<u64>) {
         let Sending::HeadOpen { head, .. } = &self.sending else { return };
         let writer = self.writer(head);
-        let sending = std::mem::replace(&mut self.sending, Sending::Complete);
+        let sending = std::mem::replace(&mut self.sending, Sending::Complete(None));
         let Sending::HeadOpen { mut send, mut head } = sending else { return };
         if let (BodyWriter::UntilClose, Some(length)) = (writer, length) {
             head.declare(length);
@@ -357,13 +297,14 @@ impl Stream {
 
     /// Answers a refused request.
     pub fn reject(&mut self, reject: Reject, defaults: &Defaults) {
-        let sending = std::mem::replace(&mut self.sending, Sending::Complete);
+        let sending = std::mem::replace(&mut self.sending, Sending::Complete(None));
         if let Sending::Nothing(mut send) | Sending::HeadOpen { mut send, .. } = sending {
             let (response, body) = response::refusal(reject, defaults);
-            if let Ok(mut stream) = send.send_response(response, self.is_head_request)
-                && !self.is_head_request
-            {
-                let _ = stream.send_data(body, true);
+            if let Ok(mut send) = send.send_response(response, self.is_head_request) {
+                if !self.is_head_request {
+                    let _ = send.send_data(body, true);
+                }
+                self.sending = Sending::Complete(Some(send));
             }
         } else {
             self.sending = sending;
@@ -376,10 +317,18 @@ impl Stream {
         match &mut self.sending {
             Sending::Nothing(send) | Sending::HeadOpen { send, .. } => send.send_reset(reason),
             Sending::Body { send, .. } => send.send_reset(reason),
-            Sending::Complete => {}
+            Sending::Complete(_) => {}
         }
-        self.sending = Sending::Complete;
+        self.complete();
         self.queue = Queue::default();
+    }
+
+    fn complete(&mut self) {
+        if let Sending::Body { send, .. } =
+            std::mem::replace(&mut self.sending, Sending::Complete(None))
+        {
+            self.sending = Sending::Complete(Some(send));
+        }
     }
 
     /// Gives `h2` what it has room for.
@@ -396,7 +345,7 @@ impl Stream {
             }
             self.send(part);
         }
-        if self.queue.pieces.is_empty() && !matches!(self.sending, Sending::Complete) {
+        if self.queue.pieces.is_empty() && !matches!(self.sending, Sending::Complete(_)) {
             self.end();
         }
     }
@@ -408,7 +357,7 @@ impl Stream {
         let is_last = self.queue.pieces.is_empty() && matches!(self.queue.end, End::Last);
         // Fails only where the peer has reset the stream, of which the connection tells.
         if send.send_data(part, is_last).is_err() || is_last {
-            self.sending = Sending::Complete;
+            self.complete();
         }
     }
 
@@ -422,7 +371,7 @@ impl Stream {
                 return;
             }
         }
-        self.sending = Sending::Complete;
+        self.complete();
     }
 
     /// How many detached bytes come next and have room.
@@ -448,7 +397,7 @@ impl Stream {
 
     /// The answer is whole and with `h2`.
     pub fn is_answered(&self) -> bool {
-        matches!(self.sending, Sending::Complete)
+        matches!(self.sending, Sending::Complete(_))
     }
 
     /// Something waits for room.
@@ -468,29 +417,14 @@ impl Stream {
 
     /// Until when the peer has time.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let body = match &self.receiving {
-            Receiving::Body(body) => body.deadline.until(),
-            _ => None,
-        };
+        let body = self.receiving.poll_timeout();
         let reading = self.queue.poll_timeout();
         [body, reading].into_iter().flatten().min()
     }
 
     /// Whether the peer has sent its body too slowly; else it gets another window.
     pub fn is_too_slow_a_writer(&mut self, now: Instant, limits: &Limits) -> bool {
-        let Receiving::Body(body) = &mut self.receiving else { return false };
-        // What the application has not taken, the peer need not add to.
-        let is_excused = body.untaken > 0 || body.awaits_continue;
-        match body.deadline {
-            Deadline::RequestBody { until, received } if until <= now => {
-                let is_enough = received >= limits.request_body_window_bytes_min;
-                if is_excused || is_enough {
-                    body.deadline = Deadline::request_body(now, limits);
-                }
-                !(is_excused || is_enough)
-            }
-            _ => false,
-        }
+        self.receiving.is_too_slow(now, limits)
     }
 
     /// Whether the peer has taken too little of the answer for too long.
@@ -503,17 +437,4 @@ impl Stream {
 fn room(send: &mut SendStream<Bytes>, bytes: usize) -> usize {
     send.reserve_capacity(bytes);
     send.capacity().min(bytes)
-}
-
-impl Body {
-    fn count(&mut self, data: Bytes) -> Result<Received, Reject> {
-        self.awaits_continue = false;
-        self.deadline.count(data.len());
-        self.received += data.len() as u64;
-        self.untaken += data.len();
-        if self.received > self.bytes_max {
-            return Err(Reject::CONTENT_TOO_LARGE);
-        }
-        Ok(Received::Body(data))
-    }
 }

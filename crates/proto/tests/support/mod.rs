@@ -72,7 +72,7 @@ pub enum Event {
     Head(Box<Head>),
     Body(Vec<u8>),
     End,
-    Http2,
+    Http2(Reject),
     Refused(Reject),
     Closed { linger: bool },
 }
@@ -133,6 +133,11 @@ impl Record {
             .find_map(|event| if let Event::Refused(reject) = event { Some(*reject) } else { None })
     }
 
+    /// What comes is another protocol's.
+    pub fn is_handed_over(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Http2(_)))
+    }
+
     pub fn refused_status(&self) -> Option<u16> {
         self.refusal().map(|reject| reject.status)
     }
@@ -186,6 +191,9 @@ impl Driver {
 
     /// Sends bytes behind those that wait.
     pub fn send(&mut self, piece: &[u8]) -> &mut Self {
+        if self.record.is_handed_over() {
+            return self;
+        }
         self.pending.extend_from_slice(piece);
         loop {
             let mut pending = std::mem::take(&mut self.pending);
@@ -220,8 +228,9 @@ impl Driver {
                     }
                 }
                 Ok(Some(Inbound::Reset)) => unreachable!("HTTP/1.1 has no streams to take back"),
-                Ok(Some(Inbound::Http2)) => {
-                    self.record.events.push(Event::Http2);
+                Ok(Some(Inbound::Http2(reject))) => {
+                    self.record.events.push(Event::Http2(reject));
+                    input.take(usize::MAX);
                     return false;
                 }
                 Ok(None) => return false,
