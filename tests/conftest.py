@@ -64,10 +64,43 @@ def server(shared_server: Server) -> Server:
 
 
 @pytest.fixture(params=["shared_server", "shared_tls_server"], ids=["plain", "tls"])
-def every_transport(request: pytest.FixtureRequest) -> Server:
+def every_http1(request: pytest.FixtureRequest) -> Server:
     """The shared server, then its twin with TLS."""
     found: Server = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(params=["plain", "tls", "http2", "http2-tls"])
+def every_transport(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[Server]:
+    """The same over HTTP/2 as well."""
+    has_tls = request.param.endswith("tls")
+    found: Server = request.getfixturevalue("shared_tls_server" if has_tls else "shared_server")
+    if not request.param.startswith("http2"):
+        yield found
+        return
+    context = certificates.client() if has_tls else None
+    if context is not None:
+        context.set_alpn_protocols(["h2"])
+    with found.over_http2(context) as twin:
+        yield twin
+
+
+@pytest.fixture(params=["http1", "http2"])
+def every_version(request: pytest.FixtureRequest, shared_server: Server) -> Iterator[Server]:
+    """The shared server, alive, to clients of both versions."""
+    assert shared_server.process.poll() is None, shared_server.stderr.text()
+    with speaking(shared_server, request.param) as spoken:
+        yield spoken
+
+
+@contextlib.contextmanager
+def speaking(server: Server, version: str) -> Iterator[Server]:
+    """A plain server to clients of the version."""
+    if version == "http1":
+        yield server
+    else:
+        with server.over_http2() as twin:
+            yield twin
 
 
 def loops() -> list[str]:
@@ -79,6 +112,14 @@ def loop_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server on each event loop."""
     with serve("support.apps:app", *SHARED_OPTIONS, "--loop", request.param) as server:
         yield server
+
+
+@pytest.fixture(params=["http1", "http2"])
+def every_loop(request: pytest.FixtureRequest, loop_server: Server) -> Iterator[Server]:
+    """A server on each event loop, alive, to clients of both versions."""
+    assert loop_server.process.poll() is None, loop_server.stderr.text()
+    with speaking(loop_server, request.param) as spoken:
+        yield spoken
 
 
 Start = Callable[..., Server]

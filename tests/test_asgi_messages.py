@@ -9,7 +9,7 @@ import pytest
 from support.endpoints_script import Step, body_message, script, start_message
 from support.remote import open_gate, records, wait_for_record, wait_for_waiting
 from support.server import Server
-from support.wire import ClosedError, TruncatedError, request
+from support.wire import ClosedError, TruncatedError
 
 
 @pytest.fixture
@@ -41,10 +41,9 @@ def test_request_without_a_body_is_one_empty_message(server: Server, key: str) -
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_empty_body_is_one_empty_message(server: Server, key: str, method: str) -> None:
-    for number, framing in enumerate(["Content-Length: 0\r\n\r\n", "X: y\r\n\r\n"]):
+    for number, field in enumerate(["Content-Length: 0", "X: y"]):
         with server.connect() as wire:
-            head = f"{method} /messages/{key}-{number} HTTP/1.1\r\nHost: a\r\n"
-            wire.send((head + framing).encode())
+            wire.send_request(method, f"/messages/{key}-{number}", field)
             assert wire.response().status == 200
         assert records(server, f"{key}-{number}") == [http_request()]
 
@@ -58,9 +57,9 @@ def test_body_is_one_message_when_it_comes_at_once(server: Server, key: str) -> 
 
 def test_last_message_says_so_and_only_the_last(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/messages/{key}", "Content-Length: 3"))
+        wire.begin("POST", f"/messages/{key}", length=3)
         for piece in (b"a", b"b", b"c"):
-            wire.send(piece)
+            wire.piece(piece)
             server.barrier()
         assert wire.response().status == 200
     found = records(server, key)
@@ -69,13 +68,13 @@ def test_last_message_says_so_and_only_the_last(server: Server, key: str) -> Non
     assert all(set(message) == {"type", "body", "more_body"} for message in found)
 
 
-def test_receive_waits_for_the_end_of_a_chunked_body(server: Server, key: str) -> None:
+def test_receive_waits_for_the_end_of_a_body_without_a_length(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/messages/{key}", "Transfer-Encoding: chunked"))
-        wire.send(b"5\r\nhello\r\n")
+        wire.begin("POST", f"/messages/{key}")
+        wire.piece(b"hello")
         server.barrier()
         assert all(message["more_body"] for message in records(server, key))
-        wire.send(b"0\r\n\r\n")
+        wire.piece(b"", end=True)
         assert wire.response().status == 200
     assert records(server, key)[-1]["more_body"] is False
 
@@ -114,7 +113,8 @@ def test_disconnect_is_seen_while_waiting_in_receive(server: Server, key: str, e
 
 def test_disconnect_is_seen_within_the_body(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/messages/{key}", "Content-Length: 10") + b"hello")
+        wire.begin("POST", f"/messages/{key}", length=10)
+        wire.piece(b"hello")
         server.barrier()
     assert wait_for_record(server, key, DISCONNECT)[-1] == DISCONNECT
 
@@ -138,9 +138,10 @@ def test_disconnect_is_seen_while_the_response_streams(server: Server, key: str)
     wait_for_record(server, key, ("disconnected",))
 
 
-def test_disconnect_is_seen_by_a_pipelined_request_too(server: Server, key: str) -> None:
+def test_disconnect_is_seen_by_a_second_request_too(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("GET", "/") + request("GET", script(key, ("until-disconnect",))))
+        wire.send_request("GET", "/")
+        wire.send_request("GET", script(key, ("until-disconnect",)))
         assert wire.response().body == b"hello"
         server.barrier()
     wait_for_record(server, key, ("disconnected",))
@@ -280,7 +281,7 @@ def test_malformed_start_raises_and_never_reaches_the_wire(
         wire.send_request("GET", script(key, ("send", message)))
         with contextlib.suppress(ClosedError):
             assert wire.response().status == 500
-        wire.assert_closed()
+        wire.assert_given_up()
     assert records(server, key)[-1][0] == "raised"
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from conftest import Start, speaking
 from support.remote import literal
 from support.server import Server
 from support.wire import Wire
+
+
+@pytest.fixture
+def server(every_version: Server) -> Server:
+    return every_version
 
 
 def scope_on(wire: Wire, target: str, *fields: str, method: str = "GET") -> dict[str, Any]:
@@ -35,7 +41,7 @@ def test_scope_is_what_uvicorn_makes(server: Server) -> None:
         assert scope == {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
+            "http_version": server.http_version,
             "server": ("127.0.0.1", server.port),
             "client": ("127.0.0.1", port),
             "scheme": "http",
@@ -232,9 +238,11 @@ def test_asgi_2_application_is_served(start: Start) -> None:
 TRUSTED = "127.0.0.1, 10.0.0.0/8, 2001:db8::/32"
 
 
-@pytest.fixture(scope="module")
-def behind_proxies(start_module: Start) -> Server:
-    return start_module("support.apps:app", "--forwarded-allow-ips", TRUSTED)
+@pytest.fixture(scope="module", params=["http1", "http2"])
+def behind_proxies(request: pytest.FixtureRequest, start_module: Start) -> Iterator[Server]:
+    server = start_module("support.apps:app", "--forwarded-allow-ips", TRUSTED)
+    with speaking(server, request.param) as spoken:
+        yield spoken
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A request runs in a real task: timeouts, groups, cancel scopes, threads and contexts work.
 
-Every test runs on each event loop.
+Every test runs on each event loop and over each version of HTTP.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from support.remote import (
     wait_for_records,
 )
 from support.server import Server
-from support.wire import Wire, request
+from support.wire import Wire
 
 
 @pytest.fixture
-def server(loop_server: Server) -> Server:
-    assert loop_server.process.poll() is None, loop_server.stderr.text()
-    return loop_server
+def server(every_loop: Server) -> Server:
+    return every_loop
 
 
 def literal_on(wire: Wire, method: str, target: str, body: bytes = b"") -> Any:
@@ -50,9 +49,9 @@ def test_current_task_is_a_real_task(server: Server) -> None:
 
 def test_current_task_is_real_while_the_body_is_awaited(server: Server) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", "/current-task", "Content-Length: 5"))
+        wire.begin("POST", "/current-task", length=5)
         server.barrier()
-        wire.send(b"hello")
+        wire.piece(b"hello")
         assert ast.literal_eval(wire.response().body.decode())["same_after_await"]
 
 
@@ -128,10 +127,11 @@ def test_context_variables_do_not_leak_between_pipelined_requests(server: Server
 def test_context_variables_survive_a_wait_for_the_body(server: Server) -> None:
     wires = [server.connect() for _ in range(10)]
     for number, wire in enumerate(wires):
-        wire.send(request("POST", f"/context/{number}", "Content-Length: 2") + b"a")
+        wire.begin("POST", f"/context/{number}", length=2)
+        wire.piece(b"a")
     server.barrier()
     for wire in wires:
-        wire.send(b"b")
+        wire.piece(b"b")
     for number, wire in enumerate(wires):
         found = ast.literal_eval(wire.response().body.decode())
         assert found == ("unset", str(number), str(number))
@@ -142,10 +142,10 @@ def test_context_variables_survive_a_wait_for_the_body(server: Server) -> None:
 @pytest.mark.parametrize("pieces", [[b"hello"], [b"he", b"ll", b"o"]], ids=["whole", "pieces"])
 def test_receive_may_be_awaited_in_any_way(server: Server, way: str, pieces: list[bytes]) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/receive-by/{way}", "Content-Length: 5"))
+        wire.begin("POST", f"/receive-by/{way}", length=5)
         for piece in pieces:
             server.barrier()
-            wire.send(piece)
+            wire.piece(piece)
         assert wire.response().body == b"hello"
         wire.assert_open()
 
@@ -160,12 +160,12 @@ def test_send_may_be_awaited_in_any_way(server: Server, way: str) -> None:
 
 def test_receive_that_was_given_up_loses_no_message(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/receive-patiently/{key}", "Content-Length: 300"))
+        wire.begin("POST", f"/receive-patiently/{key}", length=300)
         for piece in range(3):
             before = literal(server, f"/waiting/{key}")
             while literal(server, f"/waiting/{key}") < before + 2:
                 pass
-            wire.send(bytes([65 + piece]) * 100)
+            wire.piece(bytes([65 + piece]) * 100)
         gave_up, body = ast.literal_eval(wire.response().body.decode())
         assert gave_up >= 6
         assert body == b"A" * 100 + b"B" * 100 + b"C" * 100
@@ -174,18 +174,18 @@ def test_receive_that_was_given_up_loses_no_message(server: Server, key: str) ->
 
 def test_receive_that_was_cancelled_loses_no_message(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/cancel-waiter/{key}", "Content-Length: 5"))
+        wire.begin("POST", f"/cancel-waiter/{key}", length=5)
         wait_for_records(server, key)
-        wire.send(b"hello")
+        wire.piece(b"hello")
         assert wire.response().body == repr((True, b"hello")).encode()
         wire.assert_open()
 
 
 def test_receive_in_two_tasks_at_once_gives_the_body_once(server: Server, key: str) -> None:
     with server.connect() as wire:
-        wire.send(request("POST", f"/receive-twice/{key}", "Content-Length: 5"))
+        wire.begin("POST", f"/receive-twice/{key}", length=5)
         wait_for_records(server, key)
-        wire.send(b"hello")
+        wire.piece(b"hello")
         found = ast.literal_eval(wire.response().body.decode())
         assert b"".join(found) == b"hello"
 
@@ -242,7 +242,7 @@ def test_task_that_cancels_itself_is_a_500(server: Server) -> None:
     with server.connect() as wire:
         wire.send_request("GET", "/cancel-self")
         assert wire.response().status == 500
-        wire.assert_closed()
+        wire.assert_given_up()
 
 
 def test_tasks_are_gone_when_their_requests_are(server: Server) -> None:

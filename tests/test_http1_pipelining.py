@@ -16,9 +16,9 @@ pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
 
 
 @pytest.fixture
-def server(every_transport: Server) -> Server:
+def server(every_http1: Server) -> Server:
     """Every case is run on each transport."""
-    return every_transport
+    return every_http1
 
 
 def test_a_hundred_requests_with_random_delays_are_answered_in_order(server: Server) -> None:

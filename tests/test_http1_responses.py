@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
 
 
 @pytest.fixture
-def server(every_transport: Server) -> Server:
+def server(every_http1: Server) -> Server:
     """Every case is run on each transport."""
-    return every_transport
+    return every_http1
 
 
 TCHAR = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

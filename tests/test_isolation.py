@@ -1,6 +1,6 @@
 """One request's trouble stays its own: others are served at once, whatever an application does.
 
-Every test runs on each event loop.
+Every test runs on each event loop and over each version of HTTP.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ TROUBLEMAKERS = 10
 
 
 @pytest.fixture
-def server(loop_server: Server) -> Server:
-    assert loop_server.process.poll() is None, loop_server.stderr.text()
-    return loop_server
+def server(every_loop: Server) -> Server:
+    return every_loop
 
 
 @pytest.fixture
-def bystander(server: Server) -> Iterator[Wire]:
+def bystander(loop_server: Server) -> Iterator[Wire]:
     """A connection that was there before the trouble and is in step after it."""
-    with server.connect() as wire:
+    with loop_server.connect() as wire:
         wire.assert_open()
         yield wire
         wire.assert_open()
@@ -81,7 +80,7 @@ def test_application_that_raises(server: Server, bystander: Wire, kind: str) -> 
     with troublemakers(server, f"/raise/{kind}") as wires:
         for wire in wires:
             assert wire.response().status == 500
-            wire.assert_closed()
+            wire.assert_given_up()
         assert_others_are_served(server, bystander)
 
 
@@ -114,19 +113,21 @@ def test_application_that_hangs_within_its_response(
         assert {wire.response().body for wire in wires} == {b"ab"}
 
 
-def test_application_that_never_reads_the_body(server: Server, bystander: Wire, key: str) -> None:
+def test_application_that_never_reads_the_body(
+    loop_server: Server, bystander: Wire, key: str
+) -> None:
     target = f"/wait/{key}"
     with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(server.connect()) for _ in range(TROUBLEMAKERS)]
+        wires = [stack.enter_context(loop_server.connect()) for _ in range(TROUBLEMAKERS)]
         for wire in wires:
             wire.send(request("POST", target, f"Content-Length: {50 << 20}"))
             wire.socket.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 while True:
                     wire.socket.send(b"x" * (1 << 20))
-        wait_for_waiting(server, key, len(wires))
-        assert_others_are_served(server, bystander)
-        open_gate(server, key)
+        wait_for_waiting(loop_server, key, len(wires))
+        assert_others_are_served(loop_server, bystander)
+        open_gate(loop_server, key)
 
 
 def test_application_that_answers_twice(server: Server, bystander: Wire, key: str) -> None:
@@ -176,7 +177,7 @@ def test_application_that_is_cancelled(server: Server, bystander: Wire) -> None:
         assert_others_are_served(server, bystander)
         for wire in wires:
             assert wire.response().status == 500
-            wire.assert_closed()
+            wire.assert_given_up()
 
 
 @pytest.fixture(params=loops())
@@ -271,14 +272,14 @@ def test_application_that_is_no_coroutine(start: Start) -> None:
         with server.connect() as wire:
             wire.send_request("GET", "/")
             assert wire.response().status == 500
-            wire.assert_closed()
+            wire.assert_given_up()
     server.stderr.wait_for("TypeError")
 
 
-def test_client_that_sends_without_end(server: Server, bystander: Wire) -> None:
+def test_client_that_sends_without_end(loop_server: Server, bystander: Wire) -> None:
     # One connection that always has more to read must not take every turn.
     total = 256 << 20
-    with server.connect() as wire:
+    with loop_server.connect() as wire:
         wire.send(request("POST", "/digest", f"Content-Length: {total}"))
 
         def upload() -> None:
@@ -287,13 +288,13 @@ def test_client_that_sends_without_end(server: Server, bystander: Wire) -> None:
 
         sender = threading.Thread(target=upload)
         sender.start()
-        assert_others_are_served(server, bystander)
+        assert_others_are_served(loop_server, bystander)
         sender.join()
         assert wire.response(deadline_s=30).status == 200
 
 
-def test_client_that_pipelines_without_end(server: Server, bystander: Wire) -> None:
-    with server.connect() as wire:
+def test_client_that_pipelines_without_end(loop_server: Server, bystander: Wire) -> None:
+    with loop_server.connect() as wire:
         count = 20_000
 
         def ask() -> None:
@@ -301,22 +302,22 @@ def test_client_that_pipelines_without_end(server: Server, bystander: Wire) -> N
 
         sender = threading.Thread(target=ask)
         sender.start()
-        assert_others_are_served(server, bystander)
+        assert_others_are_served(loop_server, bystander)
         for _ in range(count):
             assert wire.response().body == b"hello"
         sender.join()
 
 
-def test_clients_that_leave_at_every_moment(server: Server, bystander: Wire, key: str) -> None:
+def test_clients_that_leave_at_every_moment(loop_server: Server, bystander: Wire, key: str) -> None:
     data = request("POST", f"/messages/{key}", "Transfer-Encoding: chunked")
     data += b"5\r\nhello\r\n0\r\n\r\n" + request("GET", "/large/300000/1000")
     for cut in range(1, len(data)):
-        wire = server.connect()
+        wire = loop_server.connect()
         wire.send(data[:cut])
         if cut % 3 == 0:
-            server.barrier()
+            loop_server.barrier()
         wire.close() if cut % 2 else wire.reset()
-    assert_others_are_served(server, bystander)
+    assert_others_are_served(loop_server, bystander)
 
 
 def test_nothing_is_left_of_the_trouble(server: Server) -> None:

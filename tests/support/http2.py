@@ -1,12 +1,13 @@
 """An HTTP/2 client that sends the frames it is told to and believes nothing.
 
-`Peer` is one connection in clear text. It keeps a window open by itself unless it is told not to,
-answers SETTINGS and PING, and reads whole responses; all else is a frame in and out. HPACK is
-the `hpack` package's.
+`Peer` is one connection, with TLS if it is given a context that offers `h2`. It keeps a window
+open by itself unless it is told not to, answers SETTINGS and PING, and reads whole responses; all
+else is a frame in and out. HPACK is the `hpack` package's.
 """
 
 from __future__ import annotations
 
+import ssl
 import struct
 import time
 from collections import defaultdict
@@ -84,6 +85,16 @@ class Answer:
     ended: bool = False
     reset: int | None = None
 
+    @property
+    def is_over(self) -> bool:
+        return self.ended or self.reset is not None
+
+    def take(self, count: int) -> bytes:
+        """The first bytes of the body, which are then gone from it."""
+        taken = bytes(self.body[:count])
+        del self.body[:count]
+        return taken
+
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
@@ -96,11 +107,13 @@ class Peer:
         self,
         address: Address,
         *,
+        context: ssl.SSLContext | None = None,
         window: int | None = 1 << 30,
         settings: dict[int, int] | None = None,
         preface: bool = True,
     ) -> None:
-        self.wire = Wire(address)
+        self.wire = Wire(address, context)
+        self.scheme = "http" if context is None else "https"
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.settings: dict[int, int] = {}
@@ -143,7 +156,7 @@ class Peer:
         """A request's header block."""
         pseudo = [
             (":method", method),
-            (":scheme", "http"),
+            (":scheme", self.scheme),
             (":authority", self.wire.host),
             (":path", target),
         ]

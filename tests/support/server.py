@@ -9,6 +9,7 @@ leading `python` stands for the interpreter that runs the tests.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 import resource
@@ -21,8 +22,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from support.streams import StreamWire
 from support.wire import Address, Wire, authority
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -120,7 +122,23 @@ class Server:
         self.stdout = Lines(process.stdout)
         self.stderr = Lines(process.stderr)
         self.address: Address = ("", 0)
-        self._barrier: Wire | None = None
+        # The version that clients speak.
+        self.http_version = "1.1"
+        self._barrier: Wire | StreamWire | None = None
+
+    @contextlib.contextmanager
+    def over_http2(self, client_context: ssl.SSLContext | None = None) -> Iterator[Server]:
+        """The same server to clients that speak HTTP/2; over TLS with a context of their own."""
+        assert (client_context is None) == (self.client_context is None)
+        twin = copy.copy(self)
+        twin.http_version = "2"
+        twin.client_context = client_context
+        twin._barrier = None
+        try:
+            yield twin
+        finally:
+            if twin._barrier is not None:
+                twin._barrier.close()
 
     @property
     def pid(self) -> int:
@@ -140,7 +158,10 @@ class Server:
     def url(self) -> str:
         return f"{'https' if self.client_context else 'http'}://{self.host}"
 
-    def connect(self) -> Wire:
+    def connect(self) -> Any:
+        """A `Wire`, or what has its methods over HTTP/2."""
+        if self.http_version == "2":
+            return StreamWire(self.address, self.client_context)
         return Wire(self.address, self.client_context)
 
     def get(self, target: str = "/", *fields: str) -> bytes:

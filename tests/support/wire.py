@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int] | str
 Framing = Literal["none", "length", "chunked", "close"]
 Delivery = Literal["whole", "bytes", "cuts"]
+Socket = socket.socket | TLSSocket
 
 DEADLINE_S = 8.0
 HEAD_BYTES_MAX = 1 << 20
@@ -89,7 +90,7 @@ class Wire:
         receive_buffer_bytes: int | None = None,
     ) -> None:
         raw = connect(address, receive_buffer_bytes)
-        self.socket: socket.socket | TLSSocket = raw
+        self.socket: Socket = raw
         if context is not None:
             self.socket = TLSSocket(raw, context)
             try:
@@ -100,6 +101,8 @@ class Wire:
         self.host = authority(address)
         self._received = bytearray()
         self._ended = False
+        # The body of the last request is chunked.
+        self._is_chunked = False
         # The peer's RST instead of its FIN.
         self.was_reset = False
 
@@ -125,6 +128,19 @@ class Wire:
     def send_request(self, method: str, target: str, *fields: str, body: bytes = b"") -> None:
         """Sends a well-formed request with a `Host` field and, for a body, its length."""
         self.send(request(method, target, *fields, host=self.host, body=body))
+
+    def begin(self, method: str, target: str, *fields: str, length: int | None = None) -> None:
+        """Sends the head of a request whose body is to come, of so many bytes if that is told."""
+        self._is_chunked = length is None
+        framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        self.send_request(method, target, *fields, framing)
+
+    def piece(self, data: bytes, *, end: bool = False) -> None:
+        """Sends a piece of that body. It says whether it is the last one unless the length does."""
+        if not self._is_chunked:
+            return self.send(data)
+        chunk = b"%x\r\n%s\r\n" % (len(data), data) if data else b""
+        return self.send(chunk + (b"0\r\n\r\n" if end else b""))
 
     def send_end(self) -> None:
         """Half-closes: nothing more will be sent."""
@@ -197,6 +213,10 @@ class Wire:
         """The server closes the connection without another byte."""
         rest = self.read_all(deadline_s=deadline_s)
         assert not rest, f"the server sent more before it closed: {rest[:200]!r}"
+
+    def assert_given_up(self) -> None:
+        """What has gone wrong has ended the connection."""
+        self.assert_closed()
 
     def assert_open(self) -> None:
         """The server answers another request on this connection."""
