@@ -70,6 +70,12 @@ def static(folder: Path) -> Iterator[Server]:
         yield server
 
 
+def test_files_are_served_behind_a_readiness_path(start: Start, folder: Path) -> None:
+    options = ("--readiness-path", "/ready", "--static", f"/files={folder}")
+    server = start("support.apps:app", *options)
+    assert server.get("/files/small.bin") == SMALL
+
+
 def ask(server: Server, target: str, *fields: str, method: str = "GET") -> Response:
     with server.connect() as wire:
         wire.send_request(method, target, *fields)

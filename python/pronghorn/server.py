@@ -25,20 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 from pronghorn import systemd
 from pronghorn._engine import Engine, exit_after
-from pronghorn.access_log import AccessLog, open_access_log, printable
 from pronghorn.addresses import addresses_of
 from pronghorn.browser_reload import BrowserReload
 from pronghorn.config import Config
+from pronghorn.engines import helping_engine, serving_engine
 from pronghorn.errors import STARTUP_FAILURE
-from pronghorn.interfaces import calls_on
 from pronghorn.lifespan import LifespanOff, LifespanOn
 from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
 from pronghorn.memory import resident_mib
-from pronghorn.proxy_headers import DEFAULT_TRUSTED, TrustedProxies
 from pronghorn.readiness import Readiness
 from pronghorn.server_state import ServerState
-from pronghorn.static_files import ServedFiles
 from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
 from pronghorn.types import ASGI3Application
 
@@ -317,7 +314,7 @@ class Server:
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
-        engine = self._new_engine(self._application(), self.lifespan.state, config.root_path)
+        engine = serving_engine(config, self._loop, self._application(), self.lifespan.state)
         state.open(engine)
         state.fixed_headers = config.encoded_headers
         state.date_header = config.date_header
@@ -341,29 +338,6 @@ class Server:
         if redirecting:
             self._open_redirect(redirecting, serving)
 
-    def _new_engine(self, app: ASGI3Application, state: dict[str, Any], root_path: str) -> Engine:
-        config = self.config
-        return Engine(
-            app,
-            self._loop,
-            state=state,
-            root_path=root_path,
-            default_headers=config.encoded_headers,
-            date_header=config.date_header,
-            limits=config,
-            websocket=config if config.ws_protocol_class else None,
-            log=_log_line,
-            log_exception=_log_exception,
-            access_log=self._open_access_log(),
-            trust_proxy=self._trust_proxy(),
-            on_loop=calls_on(self._loop),
-            # An engine for redirects has an application of its own.
-            static_files=ServedFiles(config.static)
-            if config.static and app is config.loaded_app
-            else None,
-            is_proxy=self._is_proxy(),
-        )
-
     def _is_redirecting(self, bound: socket) -> bool:
         """Whether plain HTTP is sent on to https there; a parent process may have bound it."""
         port = self.config.ssl_redirect_port
@@ -374,15 +348,10 @@ class Server:
 
         ports = [each.getsockname()[1] for each in serving if each.family != AF_UNIX]
         port = ports[0] if ports else self.config.port
-        self._redirect = self._new_engine(redirect_to_https(port), {}, "")
+        self._redirect = helping_engine(self.config, self._loop, redirect_to_https(port))
         for each in redirecting:
             self._redirect.listen(each)
         self._loop.add_reader(self._redirect.fileno(), self._redirect.on_ready)
-
-    def _open_access_log(self) -> AccessLog | None:
-        if not self.config.access_log:
-            return None
-        return open_access_log(self.config.access_log_format, is_json=self.config.log_json)
 
     def _application(self) -> ASGI3Application:
         app = self.config.loaded_app
@@ -391,22 +360,6 @@ class Server:
         if self.config.reload_browser and self.config.should_reload:
             app = self._browser = BrowserReload(app)
         return app
-
-    def _trust_proxy(self) -> TrustedProxies | None:
-        config = self.config
-        if not (config.proxy_headers or config.strip_untrusted_forwarded):
-            return None
-        trusted = (config.forwarded_allow_ips or DEFAULT_TRUSTED) if config.proxy_headers else []
-        return TrustedProxies(
-            trusted,
-            header=config.forwarded_header,
-            strip_untrusted=config.strip_untrusted_forwarded,
-        )
-
-    def _is_proxy(self) -> Callable[[str], bool] | None:
-        if not self.config.proxy_protocol:
-            return None
-        return TrustedProxies(self.config.forwarded_allow_ips or DEFAULT_TRUSTED).__contains__
 
     def _close_engine(self) -> None:
         engines = [self.server_state.engine, self._redirect]
@@ -496,11 +449,3 @@ class Server:
     def _log_process(self, message: str) -> None:
         color_message = message.replace("%d", style("%d", fg="cyan"))
         logger.info(message, os.getpid(), extra={"color_message": color_message})
-
-
-def _log_line(level: int, message: str) -> None:
-    logger.log(level, "%s", printable(message))
-
-
-def _log_exception(message: str, exception: BaseException) -> None:
-    logger.error(message, exc_info=exception)
