@@ -15,6 +15,10 @@ const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+
+/// What padding takes at the most, its length included (RFC 9113, 6.1).
+const PADDING_BYTES_MAX: usize = 256;
 
 /// Larger than this no window may become (RFC 9113, 6.9.1).
 pub const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
@@ -168,12 +172,13 @@ impl Meter {
     fn charge(&mut self) -> Result<(), Flood> {
         let [.., kind, flags, _, _, _, _] = self.header;
         let cost = match kind {
-            // DATA: what it carries pays for it, even if that is only the end.
-            DATA if self.payload_bytes > 0 => {
-                self.moved(self.payload_bytes);
-                0
+            DATA => {
+                let padding = if flags & PADDED == 0 { 0 } else { PADDING_BYTES_MAX };
+                let carried = self.payload_bytes.saturating_sub(padding);
+                self.moved(carried);
+                // What it carries pays for it, even if that is only the end.
+                u32::from(carried == 0 && flags & END_STREAM == 0)
             }
-            DATA => u32::from(flags & END_STREAM == 0),
             // HEADERS: `h2` bounds streams and header lists.
             HEADERS => 0,
             RST_STREAM => RESET_COST,

@@ -61,7 +61,14 @@ impl Receiving {
     /// What has come since the last time, one event at a time.
     pub fn receive(&mut self) -> Result<Received, Reject> {
         let Self::Body(body) = self else { return Ok(Received::Nothing) };
-        match body.stream.poll_data(&mut context()) {
+        let polled = loop {
+            match body.stream.poll_data(&mut context()) {
+                // A frame may hold nothing, or nothing but padding.
+                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
+                polled => break polled,
+            }
+        };
+        match polled {
             Poll::Ready(Some(Ok(data))) => body.count(data),
             Poll::Ready(Some(Err(_))) => Ok(Received::Reset),
             Poll::Ready(None) => {

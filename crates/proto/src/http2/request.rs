@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::error::Reject;
-use crate::head::{Field, Framing, Method, RequestHead, Span, Version};
+use crate::head::{Field, Framing, Method, RequestHead, Span, Version, is_of_proxy};
 use crate::http1::{is_forwarding_alias, syntax};
 use crate::limits::Limits;
 
@@ -180,15 +180,12 @@ impl Lines<'_> {
     }
 
     fn note(&mut self, name: &HeaderName, value: &[u8]) {
-        match name.as_str() {
-            "expect" => {
-                let mut members = syntax::list_members(value);
-                self.head.expects_continue |=
-                    members.any(|member| member.eq_ignore_ascii_case(b"100-continue"));
-            }
-            "x-forwarded-for" | "x-forwarded-proto" => self.head.forwarded = true,
-            _ => {}
+        if *name == http::header::EXPECT {
+            let mut members = syntax::list_members(value);
+            self.head.expects_continue |=
+                members.any(|member| member.eq_ignore_ascii_case(b"100-continue"));
         }
+        self.head.forwarded |= is_of_proxy(name.as_str().as_bytes());
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod http2;
 pub mod response;
 
 use std::fmt;
