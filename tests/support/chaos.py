@@ -2,7 +2,8 @@
 
 `Clients` runs several of each kind in a thread of its own. A request is lost when it was sent on a
 connection on which the server had not announced its end and no whole, right answer came. Those
-that a killed process had are excused: nobody could answer them.
+that a killed process had are excused: nobody could answer them. So are, where idle connections are
+closed after a moment, those of clients that were themselves held up for as long.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
+from support import frames
 from support.tls import HOST
+from support.wire import FramingError, Response, parse_head, request
 
 ANSWER_S_MAX = 15.0
+TURN_S = 0.01
+LATE_S = 0.05
+"""A client whose event loop has stood still for so long may meet the end of its idle connection."""
 PIPELINED = 8
 
 
@@ -40,23 +46,28 @@ class Connection:
         self.opened_at = opened_at
 
     def send(self, method: str, target: str, body: bytes = b"") -> None:
-        length = f"content-length: {len(body)}\r\n" if body else ""
-        head = f"{method} {target} HTTP/1.1\r\nhost: chaos\r\n{length}\r\n"
-        self.writer.write(head.encode() + body)
+        self.writer.write(request(method, target, body=body))
+
+    async def head(self) -> Response:
+        """The next head; notes which process it came from."""
+        response = Response(*parse_head(await self.reader.readuntil(b"\r\n\r\n")))
+        pid = response.header(b"x-pid")
+        if pid is None:
+            raise LostError(f"not the application's answer: {response}")
+        self.pid = int(pid)
+        return response
 
     async def answer(self, expected: bytes) -> None:
         async with asyncio.timeout(ANSWER_S_MAX):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            status, *lines = head[:-4].lower().split(b"\r\n")
-            fields = dict(line.split(b": ", 1) for line in lines)
-            if b"content-length" in fields:
-                body = await self.reader.readexactly(int(fields[b"content-length"]))
-            else:
-                body = await self._chunks()
-        if not status.startswith(b"http/1.1 200") or body != expected:
-            raise LostError(f"a wrong answer: {head!r} {body[:100]!r}, not {expected[:100]!r}")
-        self.pid = int(fields[b"x-pid"])
-        self.is_open = fields.get(b"connection") != b"close"
+            response = await self.head()
+            length = response.header(b"content-length")
+            body = await (self._chunks() if length is None else self._exactly(int(length)))
+        if response.status != 200 or body != expected:
+            raise LostError(f"a wrong answer: {response} {body[:100]!r}, not {expected[:100]!r}")
+        self.is_open = not response.closes
+
+    async def _exactly(self, length: int) -> bytes:
+        return await self.reader.readexactly(length)
 
     async def _chunks(self) -> bytes:
         body = b""
@@ -69,13 +80,18 @@ class Connection:
 class Clients:
     """Clients of all kinds, from entering the block to leaving it."""
 
-    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int, context: ssl.SSLContext | None = None, *, may_be_late: bool = False
+    ) -> None:
         self.port = port
         self.context = context
+        self.may_be_late = may_be_late
+        self.late = 0
         self.answered: Counter[str] = Counter()
         self.by_pid: Counter[int] = Counter()
         self.lost: list[str] = []
         self.killed: dict[int, float] = {}
+        self._was_late_at = 0.0
         self._counts = {
             "keep_alive": 8,
             "pipelining": 2,
@@ -119,10 +135,18 @@ class Clients:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_the_clock())
             for kind, count in self._counts.items():
                 talk: Callable[[Connection], Awaitable[None]] = getattr(self, f"_{kind}")
                 for _ in range(count):
                     group.create_task(self._client(kind, talk))
+
+    async def _watch_the_clock(self) -> None:
+        while not self._ends.is_set():
+            began_at = time.monotonic()
+            await asyncio.sleep(TURN_S)
+            if time.monotonic() - began_at > TURN_S + LATE_S:
+                self._was_late_at = time.monotonic()
 
     async def _client(self, kind: str, talk: Callable[[Connection], Awaitable[None]]) -> None:
         while not self._ends.is_set():
@@ -132,12 +156,8 @@ class Clients:
                         await talk(connection)
                         if connection.pid is not None:
                             self.by_pid[connection.pid] += 1
-                except (OSError, EOFError, TimeoutError, LostError, ValueError) as error:
-                    if not self._is_excused(connection):
-                        age = time.monotonic() - connection.opened_at
-                        self.lost.append(
-                            f"{kind} from {connection.pid} after {age:.3f} s: {error!r}"
-                        )
+                except (OSError, EOFError, TimeoutError, LostError, FramingError) as error:
+                    self._note(kind, connection, error)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
@@ -160,6 +180,23 @@ class Clients:
         finally:
             if writer is not None:
                 writer.close()
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(ANSWER_S_MAX):
+                        await writer.wait_closed()
+
+    def _note(self, kind: str, connection: Connection, error: Exception) -> None:
+        if self._is_excused(connection):
+            return
+        # Nothing of an answer: the connection had ended before the request was sent.
+        had_ended = isinstance(error, OSError) or getattr(error, "partial", None) == b""
+        late_s = time.monotonic() - self._was_late_at
+        if self.may_be_late and connection.pid and had_ended and late_s < 1:
+            self.late += 1
+            return
+        age_s = time.monotonic() - connection.opened_at
+        self.lost.append(
+            f"{kind} from {connection.pid} after {age_s:.3f} s, late {late_s:.3f} s ago: {error!r}"
+        )
 
     def _is_excused(self, connection: Connection) -> bool:
         if connection.pid is not None:
@@ -203,26 +240,19 @@ class Clients:
         self.answered["events"] += 1
 
     async def _websocket(self, connection: Connection) -> None:
-        key = "dGhlIHNhbXBsZSBub25jZQ=="
-        connection.writer.write(
-            b"GET /socket HTTP/1.1\r\nhost: chaos\r\nupgrade: websocket\r\n"
-            b"connection: upgrade\r\nsec-websocket-version: 13\r\n"
-            b"sec-websocket-key: " + key.encode() + b"\r\n\r\n"
-        )
+        connection.writer.write(frames.handshake("/socket"))
         connection.is_open = False
         async with asyncio.timeout(ANSWER_S_MAX):
-            head = (await connection.reader.readuntil(b"\r\n\r\n")).lower()
-            if b" 101 " not in head:
-                raise LostError(f"no WebSocket: {head!r}")
-            connection.pid = int(head.partition(b"x-pid: ")[2].partition(b"\r\n")[0])
+            response = await connection.head()
+            if response.status != 101:
+                raise LostError(f"no WebSocket: {response}")
             for _ in range(10):
                 text = b"%d" % next(self._numbers)
-                masked = bytes(byte ^ 0x55 for byte in text)
-                connection.writer.write(bytes([0x81, 0x80 | len(text)]) + b"\x55" * 4 + masked)
+                connection.writer.write(frames.frame(frames.TEXT, text))
                 start = await connection.reader.readexactly(2)
                 payload = await connection.reader.readexactly(start[1] & 0x7F)
-                if start[0] == 0x88 and payload[:2] == (1012).to_bytes(2, "big"):
+                if start[0] == 0x80 | frames.CLOSE and payload == frames.close_payload(1012):
                     return  # The announced end: the server restarts.
-                if start[0] != 0x81 or payload != text:
+                if start[0] != 0x80 | frames.TEXT or payload != text:
                     raise LostError(f"a wrong message: {start!r} {payload!r}, not {text!r}")
                 self.answered["websocket"] += 1

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int] | str
 Framing = Literal["none", "length", "chunked", "close"]
+Head = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]
 Delivery = Literal["whole", "bytes", "cuts"]
 Socket = socket.socket | TLSSocket
 
@@ -68,6 +69,21 @@ class Response:
     @property
     def closes(self) -> bool:
         return self.header(b"connection") == b"close"
+
+
+def parse_head(block: bytes) -> Head:
+    """Status, reason and field lines of a response's head, its empty line included."""
+    lines = block[:-4].split(b"\r\n")
+    status_line = STATUS_LINE.fullmatch(lines[0])
+    if status_line is None:
+        raise FramingError(f"not a status line: {lines[0]!r}")
+    headers = []
+    for line in lines[1:]:
+        found = FIELD_LINE.fullmatch(line)
+        if found is None:
+            raise FramingError(f"not a field line: {line!r}")
+        headers.append((found[1], found[2].strip(b" \t")))
+    return int(status_line[1]), status_line[2], tuple(headers)
 
 
 class TruncatedError(FramingError):
@@ -224,7 +240,7 @@ class Wire:
         response = self.response()
         assert response.status == 200, response
 
-    def _head(self, until: float) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    def _head(self, until: float) -> Head:
         while b"\r\n\r\n" not in self._received:
             if len(self._received) > HEAD_BYTES_MAX:
                 raise FramingError("a head without an end")
@@ -232,18 +248,7 @@ class Wire:
                 if self._received:
                     raise TruncatedError(None, bytes(self._received))
                 raise ClosedError("the connection ended before a response")
-        block = self._take(self._received.index(b"\r\n\r\n") + 4)
-        lines = block[:-4].split(b"\r\n")
-        status_line = STATUS_LINE.fullmatch(lines[0])
-        if status_line is None:
-            raise FramingError(f"not a status line: {lines[0]!r}")
-        headers = []
-        for line in lines[1:]:
-            found = FIELD_LINE.fullmatch(line)
-            if found is None:
-                raise FramingError(f"not a field line: {line!r}")
-            headers.append((found[1], found[2].strip(b" \t")))
-        return int(status_line[1]), status_line[2], tuple(headers)
+        return parse_head(self._take(self._received.index(b"\r\n\r\n") + 4))
 
     def _with_body(self, head: Response, method: str, until: float) -> Response:
         lengths = head.values(b"content-length")
