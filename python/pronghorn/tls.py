@@ -18,7 +18,7 @@ from ssl import SSLContext
 from typing import Any, Protocol, TypeAlias
 
 from pronghorn.errors import TLSError
-from pronghorn.settings import FilePath
+from pronghorn.uvicorn_settings import FilePath
 
 ContextFactory: TypeAlias = Callable[[Any, Callable[[], SSLContext]], SSLContext]
 FileState: TypeAlias = tuple[int, int, int] | None

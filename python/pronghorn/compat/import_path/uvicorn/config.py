@@ -6,7 +6,7 @@ from pronghorn.config import Config
 from pronghorn.errors import STARTUP_FAILURE
 from pronghorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
 from pronghorn.protocol_names import HTTP_PROTOCOLS, WS_PROTOCOLS, HTTPName, WebSocketName
-from pronghorn.settings import InterfaceName, LifespanName
+from pronghorn.uvicorn_settings import InterfaceName, LifespanName
 
 SSL_PROTOCOL_VERSION = 17
 """`ssl.PROTOCOL_TLS_SERVER`."""
