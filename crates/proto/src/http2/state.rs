@@ -285,13 +285,14 @@ impl Connection {
                 stream.flush();
             }
         }
+        self.pump();
         loop {
-            let has_moved = self.pump();
             let (pipe, driver) = (&self.pipe, &mut self.driver);
             let drain = self.drain_grace.is_some();
             pipe.writing(out, bytes_max, || driver.advance(drain));
             self.note_stuck();
-            if !has_moved || self.pipe.is_full() {
+            // What has been written makes room in `h2`, even if there was none before.
+            if self.pipe.is_full() || !self.pump() {
                 break;
             }
         }
