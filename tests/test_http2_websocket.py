@@ -18,7 +18,9 @@ from support.http2 import (
     SETTINGS,
     Peer,
     ResetError,
+    frame,
 )
+from support.remote import wait_for_records
 from support.server import Server
 
 TEXT = 1
@@ -104,6 +106,18 @@ def test_stream_that_is_taken_back_ends_the_websocket(peer: Peer, server: Server
     peer.send(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
     peer.assert_open()
     server.barrier()
+
+
+def test_what_comes_with_the_end_of_a_stream_counts(peer: Peer, server: Server, key: str) -> None:
+    # As Chromium does when a page is left.
+    number = connect(peer, f"/record/{key}")
+    last = frames.frame(TEXT, b"last words") + frames.close_frame(1001)
+    reset = frame(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
+    peer.wire.send(frame(DATA, 0, number, last) + reset)
+    assert wait_for_records(server, key, 2) == [
+        {"type": "websocket.receive", "text": "last words"},
+        {"type": "websocket.disconnect", "code": 1001, "reason": ""},
+    ]
 
 
 def test_without_websockets_there_are_no_tunnels(start: Start) -> None:

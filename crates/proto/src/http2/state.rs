@@ -165,7 +165,11 @@ impl Connection {
                     self.rests.receive(number, limits);
                     Ok(Received::Nothing)
                 }
-                (Some(_), Frame::Reset(_)) => Ok(Received::Reset),
+                // What came before it counts: a tunnel's last bytes say why it ends.
+                (Some(stream), Frame::Reset(_)) => match stream.receive() {
+                    Ok(Received::Body(data)) => Ok(Received::Body(data)),
+                    _ => Ok(Received::Reset),
+                },
                 (Some(stream), _) => stream.receive(),
             };
             let event = match received {

@@ -271,8 +271,9 @@ impl Exchange<WebSocket> {
         self.finish();
     }
 
-    /// The client is gone.
+    /// The client is gone. It may have said why in what is not understood yet.
     pub fn disconnect(&self) {
+        self.understand_unread(false);
         self.end(1006, None);
         self.close_stage();
     }
