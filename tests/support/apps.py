@@ -10,6 +10,7 @@ from typing import Any
 
 from support import (
     endpoints_basic,
+    endpoints_browser,
     endpoints_faults,
     endpoints_files,
     endpoints_process,
@@ -31,6 +32,7 @@ from support.asgi import (
 __all__ = [
     "app",
     "endpoints_basic",
+    "endpoints_browser",
     "endpoints_faults",
     "endpoints_files",
     "endpoints_process",
