@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Self, final
 
 from typing_extensions import Buffer
@@ -13,7 +13,15 @@ from pronghorn.static_files import ServedFiles
 from pronghorn.tls import TLS
 from pronghorn.types import ASGI3Application, HTTPScope
 
-__all__ = ["ClassVersions", "Engine", "exit_after", "start_pulse"]
+__all__ = [
+    "ClassVersions",
+    "Engine",
+    "Snapshot",
+    "exit_after",
+    "respond",
+    "start_pulse",
+    "whole_body",
+]
 
 @final
 class Engine:
@@ -142,3 +150,27 @@ class ClassVersions:
     def __new__(cls, classes: Sequence[type]) -> Self: ...
     def are_current(self) -> bool:
         """Whether nothing has been set on any of them since; false where that cannot be told."""
+
+@final
+class Snapshot:
+    """Attributes of objects, or entries of dictionaries, at one moment.
+
+    They are compared by identity, and lists by the identity of their items as well. What a class
+    computes is not seen: an attribute is what the instance's dictionary or slot has.
+    """
+
+    def __new__(cls, places: Sequence[tuple[Any, str | bytes]]) -> Self: ...
+    def holds(self) -> bool:
+        """Whether all of it still is what it was."""
+
+def respond(send: Callable[..., Any], status: int, content: bytes) -> Awaitable[None] | None:
+    """Send a whole JSON response in the place of two messages, where `send` is an engine's own.
+
+    What it returns is to be awaited; `None` where the messages have to be sent.
+    """
+
+def whole_body(receive: Callable[..., Any]) -> bytes | None:
+    """What the next message has of the body, where `receive` is an engine's own.
+
+    `None` if that is not all of the rest, or nothing yet: then the message has to be received.
+    """

@@ -38,7 +38,8 @@ MUTANTS = {
         "recovery", "await run_in_threadpool(handler, conn, exc)", "handler(conn, exc)"
     ),
     "response-not-known-to-have-started": Mutant(
-        "operation", 'line("track.started = True")', 'line("pass")'
+        "operation", 'line("started = True" if self.writer.is_direct else "track.started = True")',
+        'line("pass")',
     ),
     # JSON
     "keys-of-sqlalchemy-kept": Mutant("json_text", ' or key[:3] == "_sa"', ""),
@@ -47,6 +48,14 @@ MUTANTS = {
     "suffix-json-not-known": Mutant("bodies", ' or subtype.endswith("+json")', ""),
     "strict-content-type-forgotten": Mutant("bodies", "else not is_strict", "else True"),
     "empty-body-parsed": Mutant("bodies", "if not body:", "if body is None:"),
+    "empty-body-validated": Mutant("bodies", "if not data:", "if data is None:"),
+    "bodies-not-remembered": Mutant(
+        "bodies", "request._stream_consumed, request._body = True, data", "pass"
+    ),
+    "bodies-of-invalid-requests-lost": Mutant(
+        "operation", 'line("if body is VALIDATED: body = loads(body_bytes)")',
+        'line("if body is VALIDATED: body = None")',
+    ),
     "json-error-without-position": Mutant("bodies", '("body", error.pos)', '("body", 0)'),
     # Parameters
     "first-query-value-wins": Mutant(
@@ -95,14 +104,15 @@ MUTANTS = {
     # Which route
     "line-break-at-the-end": Mutant("matching", 'if path[-1:] == "\\n" or', "if"),
     "methods-ignored": Mutant("matching", "if method in pattern.methods:", "if True:"),
+    "branches-without-parameters": Mutant("matching", "{None: open_ended}", "{None: []}"),
     "static-routes-first": Mutant("matching", "self._first(method, path))", "place)"),
     # Changes
-    "patched-modules-not-seen": Mutant("changes", "if self._noticed or any(", "if any("),
+    "patched-modules-not-seen": Mutant("changes", "if versions is NOTICED or any(", "if any("),
     "patched-classes-not-seen": Mutant(
-        "changes", "or not self._versions.are_current()", ""),
+        "changes", "if not versions.are_current():", "if versions is NOTICED:"),
     "replaced-endpoints-not-seen": Mutant(
-        "plans", "root.call is call and fields(root) == before", "True"),
-    "moved-routes-not-seen": Mutant("matching", "if router.routes != routes or", "if"),
+        "plans", "for name in Dependant.__slots__", "for name in ()"),
+    "moved-routes-not-seen": Mutant("matching", '(router, "routes"), ', ""),
     # Middlewares and threads
     "causes-of-errors-lost": Mutant(
         "base_http", "raise self.failure from self.failure.__cause__ or self.failure.__context__",

@@ -161,6 +161,9 @@ class Exchange:
                 await self.complete.wait()
             world.events.append(("receive", "disconnect"))
             return {"type": "http.disconnect"}
+        return self.take()
+
+    def take(self) -> Any:
         message = self.incoming.pop(0)
         world.events.append(("receive", message))
         return message

@@ -36,6 +36,10 @@ def main() -> None:
         install()
     from accelerator.play import play
 
+    if arguments.accelerate:
+        from accelerator.shortcuts import take_shortcuts
+
+        take_shortcuts()
     while (case := read(sys.stdin.buffer)) is not None:
         try:
             transcripts = play(case)

@@ -42,8 +42,8 @@ mod worker;
 mod engine;
 /// Signs of life that need no interpreter.
 mod pulse;
-/// Whether classes have been changed.
-mod classes;
+/// Whether classes and attributes have been changed.
+mod snapshot;
 
 use pyo3::prelude::*;
 
@@ -54,6 +54,9 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::names::initialise().map_err(|raised| raised.into_error(module.py()))?;
     module.add_function(wrap_pyfunction!(pulse::start_pulse, module)?)?;
     module.add_function(wrap_pyfunction!(pulse::exit_after, module)?)?;
-    module.add_class::<classes::ClassVersions>()?;
+    module.add_function(wrap_pyfunction!(asgi::shortcut::respond, module)?)?;
+    module.add_function(wrap_pyfunction!(asgi::shortcut::whole_body, module)?)?;
+    module.add_class::<snapshot::ClassVersions>()?;
+    module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<engine::Engine>()
 }

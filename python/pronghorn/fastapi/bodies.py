@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.message
 import json
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
@@ -29,6 +30,52 @@ _limit_error: Callable[[Exception], Exception | None] = getattr(
 _LIMIT_KEY = getattr(routing, "MAX_BODY_SIZE_SCOPE_KEY", "starlette.max_body_size")
 
 
+VALIDATED: Any = object()
+"""In the place of a body that has been validated without being parsed first."""
+
+_LONG = 300
+_has_long_number = re.compile(rb"[0-9]{300}").search
+"""Numbers that the two parsers understand in different ways are longer than a `float` can be."""
+
+
+def receive_json(
+    data: bytes,
+    scope: Any,
+    validate_json: Callable[[bytes], Any] | None,
+    call: Any,
+    path: str | None,
+    is_strict: bool,
+) -> tuple[Any, Any]:
+    """The body that `data` is, as `read_json` gives it.
+
+    A body for `validate_json` that is valid needs not be parsed: it is `VALIDATED`, and the second
+    item is the result.
+    """
+    if not data:
+        return Undefined, None
+    if type(scope["headers"]) is not list:
+        own_headers(scope)
+    content_type = find_header(scope["headers"], b"content-type")
+    if not (is_json(content_type) if content_type else not is_strict):
+        return data, None
+    if validate_json is not None and not (len(data) >= _LONG and _has_long_number(data)):
+        try:
+            return VALIDATED, validate_json(data)
+        except Exception:
+            pass  # The other way finds out what is wrong.
+    try:
+        return loads(data), None
+    except Exception as error:
+        raise _failure(error, scope, call, path) from error
+
+
+def remember_body(request: Any, data: bytes, body: Any = Undefined) -> None:
+    """Let a request have what has been read, as if it had read it."""
+    request._stream_consumed, request._body = True, data
+    if body is not Undefined and body is not None and body is not VALIDATED and body is not data:
+        request._json = body
+
+
 async def read_json(request: Request, call: Any, path: str | None, is_strict: bool) -> Any:
     """The body as FastAPI reads it: parsed if it is declared as JSON, else bytes, or Undefined."""
     try:
@@ -46,29 +93,34 @@ async def read_json(request: Request, call: Any, path: str | None, is_strict: bo
         if is_json(content_type) if content_type else not is_strict:
             if not is_plain:
                 return await request.json()
-            request._json = value = _loads(body)
+            request._json = value = loads(body)
             return value
         return body
-    except json.JSONDecodeError as error:
-        invalid = RequestValidationError(
-            [
-                {
-                    "type": "json_invalid",
-                    "loc": ("body", error.pos),
-                    "msg": "JSON decode error",
-                    "input": {},
-                    "ctx": {"error": error.msg},
-                }
-            ],
-            body=error.doc,
-            endpoint_ctx=endpoint_context(call, request.scope, path),
-        )
-        validation_failed(invalid)
-        raise invalid from error
     except HTTPException:
         raise
     except Exception as error:
-        raise unreadable(request, error) from error
+        raise _failure(error, request.scope, call, path) from error
+
+
+def _failure(error: Exception, scope: Any, call: Any, path: str | None) -> Exception:
+    """What FastAPI raises when a body that should be JSON is not."""
+    if not isinstance(error, json.JSONDecodeError):
+        return unreadable(scope, error)
+    invalid = RequestValidationError(
+        [
+            {
+                "type": "json_invalid",
+                "loc": ("body", error.pos),
+                "msg": "JSON decode error",
+                "input": {},
+                "ctx": {"error": error.msg},
+            }
+        ],
+        body=error.doc,
+        endpoint_ctx=endpoint_context(call, scope, path),
+    )
+    validation_failed(invalid)
+    return invalid
 
 
 async def _read(request: Any) -> Any:
@@ -96,7 +148,7 @@ async def _read(request: Any) -> Any:
     return body
 
 
-def _loads(body: bytes) -> Any:
+def loads(body: bytes) -> Any:
     """`json.loads`, which finds out first that a body is UTF-8."""
     if body[0] < 0x80 and b"\0" not in body:
         return _decode(body.decode("utf-8", "surrogatepass"))
@@ -119,12 +171,12 @@ async def read_form(request: Request, limits: Any, files: Any, has_limits: bool)
     except HTTPException:
         raise
     except Exception as error:
-        raise unreadable(request, error) from error
+        raise unreadable(request.scope, error) from error
 
 
-def unreadable(request: Request, error: Exception) -> Exception:
+def unreadable(scope: Any, error: Exception) -> Exception:
     """What FastAPI raises when a body could not be read."""
-    if _LIMIT_KEY in request.scope and (limit := _limit_error(error)):
+    if _LIMIT_KEY in scope and (limit := _limit_error(error)):
         return limit
     return HTTPException(status_code=400, detail="There was an error parsing the body")
 

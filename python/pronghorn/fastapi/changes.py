@@ -19,7 +19,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
-from pronghorn._engine import ClassVersions
+from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import function_of, functions, resolve
 
@@ -42,6 +42,16 @@ FREE = frozenset(
 """Methods that may be wrapped: a request that gets to ours has passed the wrapper."""
 
 
+class _Noticed:
+    """In the place of the classes' versions where an attribute of a module has been set."""
+
+    def are_current(self) -> bool:
+        return False
+
+
+NOTICED: Any = _Noticed()
+
+
 class Changes:
     """What has been replaced since `watch` was called."""
 
@@ -56,8 +66,8 @@ class Changes:
         self._globals: dict[ModuleType, dict[str, set[str]]] = {}
         self._originals: dict[tuple[ModuleType, str], Any] = {}
         self._classes: list[_Class] = []
-        self._versions = ClassVersions([])
-        self._noticed = False
+        self.versions = ClassVersions([])
+        """The classes as they were at the last look; asked for every request."""
 
     def watch(self, features: frozenset[str]) -> None:
         """Take the present state of everything that `features` are about as the original one."""
@@ -73,7 +83,7 @@ class Changes:
             for module, used in _uses(function_of(found)):
                 self._globals.setdefault(module, {}).setdefault(used, set()).add(feature)
         self._classes = [_Class(owner, pairs) for owner, pairs in attributes.items()]
-        self._versions = ClassVersions(list(attributes))
+        self.versions = ClassVersions(list(attributes))
         for module, names in self._globals.items():
             for name in names:
                 self._originals[module, name] = getattr(module, name)
@@ -95,26 +105,25 @@ class Changes:
 
     def look(self) -> int:
         """The epoch, after a look at what may have been replaced."""
-        if self._noticed or not self._versions.are_current():
-            self._look_closely()
+        versions = self.versions
+        if not versions.are_current():
+            if versions is NOTICED or any(
+                each.getter(each.owner) != each.seen for each in self._classes
+            ):
+                self._update()
+            self.versions = ClassVersions([each.owner for each in self._classes])
         return self.epoch
-
-    def _look_closely(self) -> None:
-        if self._noticed or any(each.getter(each.owner) != each.seen for each in self._classes):
-            self._update()
-        self._versions = ClassVersions([each.owner for each in self._classes])
 
     def notice(self, module: ModuleType, name: str) -> None:
         """An attribute of an observed module has been set or deleted."""
         if name in self._globals.get(module, ()):
-            self._noticed = True
+            self.versions = NOTICED
 
     def notice_route(self) -> None:
         """Something that tables are made from has been set on a route."""
         self.epoch += 1
 
     def _update(self) -> None:
-        self._noticed = False
         self.epoch += 1
         off: set[str] = set()
         steps: set[str] = set()

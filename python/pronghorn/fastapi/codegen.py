@@ -30,16 +30,22 @@ from starlette.responses import JSONResponse, Response
 
 from pronghorn.fastapi.analysis import NOT_AWAITED, Facts, rewrap
 from pronghorn.fastapi.bodies import (
+    VALIDATED,
     endpoint_context,
     find_header,
+    loads,
     own_headers,
     parse_query,
     prime,
     read_form,
     read_json,
+    receive_json,
+    remember_body,
 )
+from pronghorn.fastapi.generators import leave
 from pronghorn.fastapi.json_text import dump
 from pronghorn.fastapi.matching import Place
+from pronghorn.fastapi.native import respond, whole_body
 from pronghorn.fastapi.operation import Operation
 from pronghorn.fastapi.overriding import Overridden
 from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
@@ -90,7 +96,10 @@ _RUNTIME: dict[str, Any] = {
     "find_header": find_header,
     "get_telemetry_data": telemetry_api.get_telemetry_data,
     "is_body_allowed": is_body_allowed_for_status_code,
+    "VALIDATED": VALIDATED,
     "jsonable_encoder": jsonable_encoder,
+    "leave": leave,
+    "loads": loads,
     "located": _regenerate_error_with_loc,
     "no_response": no_response,
     "observe_exception": _exception,
@@ -101,6 +110,10 @@ _RUNTIME: dict[str, Any] = {
     "prime": prime,
     "read_form": read_form,
     "read_json": read_json,
+    "receive_json": receive_json,
+    "remember_body": remember_body,
+    "respond": respond,
+    "whole_body": whole_body,
     "recover": recover,
     "route_selected": telemetry_api._route_selected,
     "routing": routing,
@@ -121,12 +134,20 @@ class _Writer:
         self.layers = layers
         self.place = place
         self.facts = facts
+        self.operation = None if facts is None else Operation(self, is_handler=False)
+        self.is_direct = self.operation is not None and (
+            self.operation.is_direct and not self.operation.needs_request
+        )
+        """Nobody but this program has anything to do with what is sent, unless something fails."""
 
     def write_program(self) -> None:
         """Write the layers, from the outside in."""
         line, block, name = self.line, self.block, self.source.name
         with block("async def program(scope, receive, send, path_params):"):
-            line("track = Track(send)")
+            if self.is_direct:
+                line("track, started = None, False")
+            else:
+                line("track = Track(send)")
             if self.shape.start is not Start.APPLICATION:
                 self._write_inside()
                 return
@@ -136,6 +157,7 @@ class _Writer:
             with block("except Exception as exc:"):
                 if self.shape.has_telemetry:
                     line("observe_exception(scope=scope, exc=exc)")
+                self.write_track()
                 middleware = name(self.layers.server_error, "server_error_middleware")
                 line(f"await server_error(exc, {middleware}, scope, receive, track)")
 
@@ -164,6 +186,7 @@ class _Writer:
         with block("try:"), self._stack("file_stack", "fastapi_middleware_astack"):
             self._write_router()
         with block("except Exception as exc:"):
+            self.write_track()
             line("conn = Request(scope, receive, track)")
             line("await recover(exc, handlers, conn, scope, receive, track)")
 
@@ -197,6 +220,11 @@ class _Writer:
             effective = name(place.effective, "effective")
             line(f'fastapi_scope["effective_route_context"] = {effective}')
 
+    def write_track(self) -> None:
+        """Write the `send` that is watched, where it has not been needed before."""
+        if self.is_direct:
+            self.line("if track is None: track = Track(send, started)")
+
     def _application(self) -> str:
         return self.source.name(self.place.about.app, "application")
 
@@ -204,10 +232,13 @@ class _Writer:
         """`request_response`: what handles exceptions nearest to the endpoint, and two stacks."""
         line, block = self.line, self.block
         assert self.facts is not None
-        operation = Operation(self, is_handler=False)
+        operation = self.operation
+        assert operation is not None
         has_request = operation.needs_request or bool(self.facts.wrappers)
         if has_request:
             line("request = Request(scope, receive, track)")
+        elif operation.reads_body_early:
+            line("request, body_bytes, body = None, None, Undefined")
         with block("try:"), self._stack("request_stack", "fastapi_inner_astack", NOT_AWAITED):
             with self._stack("function_stack", "fastapi_function_astack", "response"):
                 if self.facts.wrappers:
@@ -216,7 +247,12 @@ class _Writer:
                     operation.write()
             operation.write_send()
         with block("except Exception as exc:"):
-            if not has_request:
+            self.write_track()
+            if operation.reads_body_early and not has_request:
+                with block("if request is None:"):
+                    line("request = Request(scope, receive, track)")
+                    line("if body_bytes is not None: remember_body(request, body_bytes, body)")
+            elif not has_request:
                 line("request = Request(scope, receive, track)")
             line("await recover(exc, handlers, request, scope, receive, track)")
 
@@ -254,7 +290,7 @@ class _Stack:
                 "(type(exc), exc, exc.__traceback__): raise"
             )
         with block("else:"):
-            line(f"if {stack}._exit_callbacks: await {stack}.__aexit__(None, None, None)")
+            line(f"if {stack}._exit_callbacks: await leave({stack})")
         if self.swallowed == "response":
             line(f"if not {stack}_ended: no_response()")
         elif self.swallowed is not None:

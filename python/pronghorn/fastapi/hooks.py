@@ -10,35 +10,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi.applications import FastAPI
 from fastapi.routing import APIRouter
-from opentelemetry import trace
-from opentelemetry._logs import _internal as logs_internal
-from opentelemetry.metrics import _internal as metrics_internal
 from starlette.applications import Starlette
 
 from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
-from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer, telemetry
+from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
 from pronghorn.fastapi.recovery import run_outer
 from pronghorn.fastapi.shape import Start
 from pronghorn.fastapi.standins import ENTRANCES, resolve
-
-# `os.environ` decodes and encodes with every question.
-_environment: Any = getattr(os.environ, "_data", os.environ)
-_PROVIDER_VARIABLES: tuple[Any, ...] = tuple(
-    os.environ.encodekey(name) if _environment is not os.environ else name
-    for name in (
-        "OTEL_PYTHON_TRACER_PROVIDER",
-        "OTEL_PYTHON_METER_PROVIDER",
-        "OTEL_PYTHON_LOGGER_PROVIDER",
-    )
-)
+from pronghorn.fastapi.telemetry import has_telemetry, telemetry
 
 PLAN = "_pronghorn_plan"
 """The attribute of an application's outermost layer that holds the plan: they end together."""
@@ -86,11 +72,11 @@ def is_hooked() -> bool:
 
 def plan_of(app: Any) -> Plan | None:
     """The plan for an application, made if need be; None if it is left to FastAPI."""
-    stack = getattr(app, "middleware_stack", None)
-    plan: Plan | None = getattr(stack, PLAN, None)
-    if plan is not None and plan.app is app and plan.is_current():
-        return plan
-    return _new_plan(app)
+    try:
+        plan: Plan = app.middleware_stack._pronghorn_plan
+    except AttributeError:
+        return _new_plan(app)
+    return plan if plan.app is app and plan.is_current() else _new_plan(app)
 
 
 def _new_plan(app: Any) -> Plan | None:
@@ -136,17 +122,16 @@ def _call_fastapi(original: Any) -> Any:
     def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
         if _is_readable(scope) and "fastapi.telemetry" not in scope:
             plan = plan_of(self)
-            if "outer" in changes.features:
-                if _has_telemetry(self):
-                    telemetry.was_on = True
-                else:
-                    if self.root_path:
-                        scope["root_path"] = self.root_path
-                    if vars(Starlette)["__call__"] is not ours.starlette:
-                        return Starlette.__call__(self, scope, receive, send)
-                    running = _run(self, plan, scope, receive, send)
-                    if running is not None:
-                        return running
+            if plan is not None and plan.is_silent:
+                if self.root_path:
+                    scope["root_path"] = self.root_path
+                if Starlette.__call__ is not ours.starlette:
+                    return Starlette.__call__(self, scope, receive, send)
+                running = _run(self, plan, scope, receive, send)
+                if running is not None:
+                    return running
+            elif "outer" in changes.features and has_telemetry(self):
+                telemetry.was_on = True
         return original(self, scope, receive, send)
 
     return __call__
@@ -169,15 +154,11 @@ def _run(app: Any, plan: Plan | None, scope: Any, receive: Any, send: Any) -> An
     """What runs an application's layers, all or those outside of the user's; None if FastAPI is."""
     if plan is None or plan.server_error is None or BODY_LIMIT_KEY in scope:
         return None
-    if not plan.is_whole:
-        if changes.passes_sentry:
-            return None
-        return run_outer(app, plan.server_error, plan.first, scope, receive, send)
-    found = plan.program(scope, Start.APPLICATION)
-    if found is None:
+    if plan.is_whole:
+        return plan.run(Start.APPLICATION, scope, receive, send)
+    if changes.passes_sentry:
         return None
-    program, path_params = found
-    return program(scope, receive, send, path_params)
+    return run_outer(app, plan.server_error, plan.first, scope, receive, send)
 
 
 def _call_exception_middleware(original: Any) -> Any:
@@ -187,10 +168,9 @@ def _call_exception_middleware(original: Any) -> Any:
         if _is_readable(scope):
             plan = plan_of(scope.get("app"))
             if plan is not None and plan.exception is self:
-                found = plan.program(scope, Start.EXCEPTIONS)
-                if found is not None:
-                    program, path_params = found
-                    return program(scope, receive, send, path_params)
+                running = plan.run(Start.EXCEPTIONS, scope, receive, send)
+                if running is not None:
+                    return running
         return original(self, scope, receive, send)
 
     return __call__
@@ -208,10 +188,9 @@ def _call_router(original: Any) -> Any:
                 and "router" not in scope
                 and type(scope.get("fastapi_middleware_astack")) is AsyncExitStack
             ):
-                found = plan.program(scope, Start.ROUTER)
-                if found is not None:
-                    program, path_params = found
-                    return program(scope, receive, send, path_params)
+                running = plan.run(Start.ROUTER, scope, receive, send)
+                if running is not None:
+                    return running
             if observer.tell is not None:
                 observer.tell("original")
         return original(self, scope, receive, send)
@@ -240,24 +219,6 @@ def _call_base_http(original: Any) -> Any:
         return original(self, scope, receive, send)
 
     return __call__
-
-
-def _has_telemetry(app: Any) -> bool:
-    """What `NativeTelemetry.enabled` says, without looking at the environment in its slow way."""
-    if (
-        trace._TRACER_PROVIDER is None
-        and metrics_internal._METER_PROVIDER is None
-        and logs_internal._LOGGER_PROVIDER is None
-    ):
-        config = app._native_telemetry.config
-        if (
-            config["tracer_provider"] is None
-            and config["meter_provider"] is None
-            and config["logger_provider"] is None
-            and not any(name in _environment for name in _PROVIDER_VARIABLES)
-        ):
-            return False
-    return bool(app._native_telemetry.enabled())
 
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {

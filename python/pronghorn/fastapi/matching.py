@@ -2,8 +2,9 @@
 
 `Table` holds the routes of a router and of the routers included in it, in the order in which they
 are tried, as they were when it was made. `find` gives the first full match without trying one after
-the other: static paths are looked up, others are tried by their first segment. What it cannot know
-in advance (mounts, routes of a class of their own) ends the search: then the framework looks.
+the other: static paths are looked up, others found by the segments that they begin with. What it
+cannot know in advance (mounts, routes of a class of their own) ends the search: then the framework
+looks.
 """
 
 from __future__ import annotations
@@ -62,8 +63,16 @@ class Pattern:
     match: Callable[[str], Any]
     methods: Any
     conversions: tuple[tuple[str, Callable[[str], Any]], ...]
-    segment: str | None
-    """The first segment of the path, if it is always the same."""
+    segments: tuple[str, ...]
+    """The first segments of the path, as far as they are always the same."""
+
+
+Branch = dict[str | None, "Branch | list[Pattern]"] | list[Pattern]
+"""The patterns for paths that begin alike: all of them in order, or by the next segment. None leads
+to those for paths whose next segment is another one, or that end here."""
+
+BRANCH_MIN = 3
+"""Fewer patterns are tried one after the other."""
 
 
 @dataclass
@@ -72,23 +81,15 @@ class Table:
 
     router: APIRouter
     places: list[Place] = field(default_factory=list)
-    routers: list[tuple[Any, list[BaseRoute], int]] = field(default_factory=list)
-    """Each router with what its routes were."""
+    watched: list[tuple[Any, str]] = field(default_factory=list)
+    """Attributes of routers that change with their routes."""
     is_readable: bool = True
 
     def __post_init__(self) -> None:
         self._flatten()
         self._patterns: list[Pattern] = []
-        self._buckets: dict[str, list[Pattern]] = {}
         self._exact: dict[str, dict[str, Place | None]] = {}
         self._index()
-
-    def is_current(self) -> bool:
-        """Whether all routers have the routes that they had."""
-        for router, routes, version in self.routers:
-            if router.routes != routes or router._routes_version != version:
-                return False
-        return True
 
     def find(self, method: str, path: str) -> tuple[Place | None, dict[str, Any] | None]:
         """The route and its path parameters, or None where the framework has to look."""
@@ -98,8 +99,15 @@ class Table:
         # A `$` also matches before a line break at the end.
         if path[-1:] == "\n" or path[:1] != "/":
             return None, None
-        patterns = self._buckets.get(path.split("/", 2)[1], self._any)
-        for pattern in patterns:
+        branch: Any = self._tree
+        if type(branch) is dict:
+            for segment in path[1:].split("/"):
+                branch = branch.get(segment) or branch[None]
+                if type(branch) is list:
+                    break
+            else:
+                branch = branch[None]
+        for pattern in branch:
             found = pattern.match(path)
             if found is None:
                 continue
@@ -117,7 +125,7 @@ class Table:
         return None, None
 
     def _flatten(self) -> None:
-        self.routers.append(_snapshot(self.router))
+        self._watch(self.router)
         has_included = False
         for route in self.router.routes:
             if type(route) is _IncludedRouter:
@@ -130,7 +138,7 @@ class Table:
 
     def _flatten_included(self, included: _IncludedRouter) -> None:
         router = included.original_router
-        self.routers.append(_snapshot(router))
+        self._watch(router)
         kind = type(router)
         if kind.matches is not APIRouter.matches or kind.handle is not APIRouter.handle:
             self.places.append(Place(included, is_opaque=True))
@@ -150,6 +158,9 @@ class Table:
                 is_limited = True
             place.is_opaque = is_limited
             self._add(place, route)
+
+    def _watch(self, router: Any) -> None:
+        self.watched += [(router, "routes"), (router, "_routes_version")]
 
     def _add(self, place: Place, route: BaseRoute) -> None:
         kind = type(route)
@@ -177,12 +188,7 @@ class Table:
         for path, place in static:
             for method in place.about.methods:
                 self._exact.setdefault(method, {}).setdefault(path, self._first(method, path))
-        self._any = [each for each in self._patterns if each.segment is None]
-        for segment in {each.segment for each in self._patterns} - {None}:
-            assert segment is not None
-            self._buckets[segment] = [
-                each for each in self._patterns if each.segment in (None, segment)
-            ]
+        self._tree = _branch(self._patterns, 0)
 
     def _first(self, method: str, path: str) -> Place | None:
         """The first route that matches a static path in full; None if that cannot be told."""
@@ -197,10 +203,6 @@ class Table:
         return None
 
 
-def _snapshot(router: Any) -> tuple[Any, list[BaseRoute], int]:
-    return router, list(router.routes), router._routes_version
-
-
 def _has_known_convertors(about: Any) -> bool:
     return about.methods is not None and all(
         type(each) in KNOWN_CONVERTORS for each in about.param_convertors.values()
@@ -209,7 +211,7 @@ def _has_known_convertors(about: Any) -> bool:
 
 def _pattern(place: Place) -> Pattern:
     if place.is_opaque:
-        return Pattern(place, _may_match(place.route), (), (), None)
+        return Pattern(place, _may_match(place.route), (), (), ())
     about = place.about
     conversions = tuple(
         (name, convertor.convert)
@@ -217,7 +219,7 @@ def _pattern(place: Place) -> Pattern:
         if type(convertor) not in (convertors.StringConvertor, convertors.PathConvertor)
     )
     return Pattern(
-        place, about.path_regex.match, about.methods, conversions, _segment(about.path_format)
+        place, about.path_regex.match, about.methods, conversions, _segments(about.path_format)
     )
 
 
@@ -226,6 +228,22 @@ def _may_match(route: BaseRoute) -> Callable[[str], Any]:
     return route.path_regex.match if type(route) is Mount else bool
 
 
-def _segment(path: str) -> str | None:
-    first, slash, _ = path[1:].partition("/")
-    return first if slash and "{" not in first else None
+def _segments(path: str) -> tuple[str, ...]:
+    *segments, _ = path.partition("{")[0][1:].split("/")
+    return tuple(segments)
+
+
+def _branch(patterns: list[Pattern], depth: int) -> Branch:
+    if len(patterns) < BRANCH_MIN or all(len(each.segments) <= depth for each in patterns):
+        return patterns
+    open_ended = [each for each in patterns if len(each.segments) <= depth]
+    branch: Any = {None: open_ended}
+    for segment in dict.fromkeys(
+        each.segments[depth] for each in patterns if len(each.segments) > depth
+    ):
+        branch[segment] = _branch(
+            [each for each in patterns if each.segments[depth : depth + 1] in ((), (segment,))],
+            depth + 1,
+        )
+    found: Branch = branch
+    return found

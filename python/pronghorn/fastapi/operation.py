@@ -26,6 +26,10 @@ class Writer(Protocol):
     source: Source
     shape: Shape
     facts: Facts | None
+    is_direct: bool
+
+    def write_track(self) -> None:
+        """Write the `send` that is watched, where it has not been needed before."""
 
 
 class Operation:
@@ -38,7 +42,17 @@ class Operation:
         self.line, self.block, self.name = source.line, source.block, source.name
         self.shape, self.facts = writer.shape, writer.facts
         self.is_handler = is_handler
-        self.solver = Solver(writer.source, self.facts, is_wrapped=is_handler)
+        self.reads_body_early = not (
+            self.facts.body_field is None
+            or self.facts.is_body_form
+            or self.facts.wrappers
+            or self.shape.has_telemetry
+            or "solve_dependencies" in self.shape.replaced_steps
+        )
+        """The body is taken from the server without a request."""
+        self.solver = Solver(
+            writer.source, self.facts, is_wrapped=is_handler, reads_body_early=self.reads_body_early
+        )
         self.solves = not (
             self.shape.has_telemetry or "solve_dependencies" in self.shape.replaced_steps
         )
@@ -84,6 +98,10 @@ class Operation:
             arguments = "**values"
         if not self.solves or self.solver.can_fail:
             with self.block("if errors:"):
+                if self.reads_body_early:
+                    line("if body is VALIDATED: body = loads(body_bytes)")
+                    line("if request is not None and body_bytes is not None:")
+                    line("    remember_body(request, body_bytes, body)")
                 line("body = None if body is Undefined else body")
                 line(
                     "invalid = RequestValidationError(errors, body=body, "
@@ -101,15 +119,19 @@ class Operation:
             return
         line = self.line
         with self.block("if response is not None:"):
+            self.writer.write_track()
             line("await response(scope, receive, track)")
         with self.block("else:"):
-            line("track.started = True")
-            line(
-                'await send({"type": "http.response.start", "status": '
-                f'{self._status()}, "headers": [(b"content-length", '
-                'str(len(content)).encode("latin-1")), (b"content-type", b"application/json")]})'
-            )
-            line('await send({"type": "http.response.body", "body": content})')
+            line("started = True" if self.writer.is_direct else "track.started = True")
+            line(f"sent = respond(send, {self._status()}, content)")
+            line("if sent is not None: await sent")
+            with self.block("else:"):
+                line(
+                    'await send({"type": "http.response.start", "status": '
+                    f'{self._status()}, "headers": [(b"content-length", str(len(content))'
+                    '.encode("latin-1")), (b"content-type", b"application/json")]})'
+                )
+                line('await send({"type": "http.response.body", "body": content})')
             if self.has_background:
                 line("if background is not None: await background()")
 
@@ -137,11 +159,37 @@ class Operation:
             self.line(
                 f"body = await read_form(request, {limits}, file_stack, {facts.has_form_limits})"
             )
+        elif self.reads_body_early:
+            self._write_early_body()
         else:
-            self.line(
-                f"body = await read_json(request, {self.call}, {facts.dependant.path!r}, "
-                f"{facts.is_strict!r})"
+            self._write_late_body()
+
+    def _write_late_body(self) -> None:
+        facts = self.facts
+        self.line(
+            f"body = await read_json(request, {self.call}, {facts.dependant.path!r}, "
+            f"{facts.is_strict!r})"
+        )
+
+    def _write_early_body(self) -> None:
+        """A body that has come may be had at once."""
+        line, facts = self.line, self.facts
+        line("body_bytes = whole_body(receive)")
+        with self.block("if body_bytes is None:"):
+            if not self.needs_request:
+                self.writer.write_track()
+                line("request = Request(scope, receive, track)")
+            self._write_late_body()
+        with self.block("else:"):
+            if self.needs_request:
+                line("remember_body(request, body_bytes)")
+            validate = self.name(self.solver.validate_json, "validate_json")
+            line(
+                f"body, validated = receive_json(body_bytes, scope, {validate}, {self.call}, "
+                f"{facts.dependant.path!r}, {facts.is_strict!r})"
             )
+            if self.needs_request:
+                line("remember_body(request, body_bytes, body)")
 
     def _call_solver(self) -> None:
         line, facts = self.line, self.facts

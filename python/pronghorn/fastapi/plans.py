@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from fastapi.applications import FastAPI
@@ -26,8 +25,10 @@ from pronghorn.fastapi.analysis import Facts, read_route, tree
 from pronghorn.fastapi.changes import Changes
 from pronghorn.fastapi.codegen import make_program
 from pronghorn.fastapi.matching import Place, Table
+from pronghorn.fastapi.native import Snapshot
 from pronghorn.fastapi.sentry import may_pass, names_transaction
 from pronghorn.fastapi.shape import Layers, Program, Shape, Start
+from pronghorn.fastapi.telemetry import is_silent, telemetry, telemetry_places
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -43,6 +44,10 @@ SWITCH = "__pronghorn_accelerate__"
 """An attribute of an application or an endpoint; False leaves it to FastAPI."""
 
 
+ROUTED, TELEMETRY = 4, 8
+"""Added to a `Start`, they say which of a route's programs it is."""
+
+
 class Observer:
     """Told the tier of each request, where somebody counts."""
 
@@ -52,30 +57,19 @@ class Observer:
 observer = Observer()
 
 
-class Telemetry:
-    """Whether FastAPI's telemetry has been on at any time.
-
-    Then a request may be part of another one's trace although its own application has none.
-    """
-
-    was_on = False
-
-
-telemetry = Telemetry()
-
-
 class Entry:
     """One route: how it is run, and whether that still holds."""
 
-    __slots__ = ("facts", "is_current", "programs", "reason", "requests", "tier")
+    __slots__ = ("facts", "programs", "provider", "reason", "requests", "snapshot", "tier")
 
     def __init__(self, place: Place, features: frozenset[str]) -> None:
         self.facts: Facts | None = None
-        self.programs: dict[Any, Program] = {}
+        self.programs: dict[int, Program] = {}
         self.requests = 0
         self.reason = ""
         self.tier = "routed"
         about = place.about
+        watched = [(about, "app"), (about, "endpoint")]
         if not _is_wanted(about.endpoint):
             self.tier, self.reason = "original", "it is switched off"
         elif not place.is_api:
@@ -84,9 +78,12 @@ class Entry:
             found = _read(about.app, features)
             if isinstance(found, Facts):
                 self.facts, self.tier = found, "compiled"
+                for node in tree(found.dependant):
+                    watched += [(node, name) for name in Dependant.__slots__]
             else:
                 self.reason = found
-        self.is_current = _current(about, self.facts)
+        self.provider: Any = None if self.facts is None else self.facts.provider
+        self.snapshot = Snapshot(watched)
 
 
 def _read(app: Any, features: frozenset[str]) -> Facts | str:
@@ -96,32 +93,6 @@ def _read(app: Any, features: frozenset[str]) -> Facts | str:
     if isinstance(found, Facts) and found.body_field is not None and "json_body" not in features:
         return "functions that read bodies are not known or have been replaced"
     return found
-
-
-_FIELDS = attrgetter(*Dependant.__slots__)
-
-
-def _state(node: Dependant) -> tuple[Any, ...]:
-    return tuple(list(each) if type(each) is list else each for each in _FIELDS(node))
-
-
-def _current(about: Any, facts: Facts | None) -> Callable[[], bool]:
-    """What tells whether a route is still what it was."""
-    app, endpoint = about.app, about.endpoint
-    if facts is None:
-        return lambda: about.app is app and about.endpoint is endpoint
-    nodes = [(each, _state(each)) for each in tree(facts.dependant)]
-    call, root, before = facts.dependant.call, *nodes[0]
-    fields = _FIELDS
-    if len(nodes) == 1:
-        return lambda: about.app is app and root.call is call and fields(root) == before
-
-    def is_current() -> bool:
-        if about.app is not app or root.call is not call:
-            return False
-        return all(fields(node) == state for node, state in nodes)
-
-    return is_current
 
 
 class Plan:
@@ -140,63 +111,59 @@ class Plan:
         self.first: Any = None
         """The layer inside of those: the user's outermost middleware, or `exception`."""
         self.table = Table(self.router)
-        self._middleware_stack = self.router.middleware_stack
-        self._chain: list[tuple[Any, Any]] = []
+        self._layers: list[Any] = []
         if "inner" in changes.features:
             self._include_inner()
         if "outer" in changes.features:
             self._include_outer()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether there is nothing of the user's between the layers."""
-        return self.first is self.exception
+        self.is_whole = self.first is self.exception
+        """There is nothing of the user's between the layers."""
+        self.is_silent = "outer" in changes.features and is_silent(app)
+        """There is no telemetry."""
+        self._snapshot = Snapshot(
+            [
+                *((app, name) for name in ("middleware_stack", "router")),
+                (self.router, "middleware_stack"),
+                *((layer, "app") for layer in self._layers),
+                *self.table.watched,
+                *telemetry_places(app),
+            ]
+        )
 
     def is_current(self) -> bool:
         """Whether the application is still built and routed as it was."""
-        app, router = self.app, self.router
-        if (
-            self.changes.look() != self.epoch
-            or app.middleware_stack is not self.stack
-            or app.router is not router
-            or router.middleware_stack is not self._middleware_stack
-        ):
-            return False
-        for layer, inner in self._chain:
-            if layer.app is not inner:
-                return False
-        return self.table.is_current()
+        changes = self.changes
+        if not changes.versions.are_current():
+            changes.look()
+        return changes.epoch == self.epoch and self._snapshot.holds()
 
-    def program(self, scope: Any, start: Start) -> tuple[Program, dict[str, Any] | None] | None:
-        """What runs a request, with its path parameters; None leaves it to FastAPI."""
+    def run(self, start: int, scope: Any, receive: Any, send: Any) -> Any:
+        """A coroutine that answers a request; None leaves it to FastAPI."""
         path = scope["path"] if not scope.get("root_path") else get_route_path(scope)
         place, path_params = self.table.find(scope["method"], path)
         if place is None:
             return None
         entry = place.entry
-        if entry is None or not entry.is_current():
+        if entry is None or not entry.snapshot.holds():
             place.entry = entry = Entry(place, self.changes.features)
         if entry.tier == "original":
             return None
-        facts = entry.facts
-        if (
-            self.changes.passes_sentry
-            and start is not Start.ROUTER
-            and not (facts is not None and names_transaction(facts.wrappers) and may_pass(scope))
-        ):
-            return None
-        is_compiled = facts is not None and not (
-            facts.provider and facts.provider.dependency_overrides
-        )
-        has_telemetry = "fastapi.telemetry" in scope or telemetry.was_on
-        key = (start, has_telemetry, is_compiled)
+        if self.changes.passes_sentry and start != Start.ROUTER:
+            facts = entry.facts
+            if facts is None or not names_transaction(facts.wrappers) or not may_pass(scope):
+                return None
+        key = start
+        if entry.facts is None or (entry.provider and entry.provider.dependency_overrides):
+            key |= ROUTED
+        if telemetry.was_on or "fastapi.telemetry" in scope:
+            key |= TELEMETRY
         program = entry.programs.get(key)
         if program is None:
-            program = self._make(key, place, entry)
+            entry.programs[key] = program = self._make(key, start, place, entry)
         entry.requests += 1
         if observer.tell is not None:
-            observer.tell("compiled" if is_compiled else "routed")
-        return program, path_params
+            observer.tell("routed" if key & ROUTED else "compiled")
+        return program(scope, receive, send, path_params)
 
     def _include_inner(self) -> None:
         """Take in `ExceptionMiddleware` and what is inside of it."""
@@ -213,28 +180,26 @@ class Plan:
             and exit_stack.app is self.router
         ):
             self.exception = layer
-            self._chain = [(layer, exit_stack), (exit_stack, self.router)]
+            self._layers = [layer, exit_stack]
 
     def _include_outer(self) -> None:
         """Take in the layers outside of the user's middleware."""
-        layer, chain = self.stack, []
+        layer, layers = self.stack, []
         for kind in (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware):
             if kind is None:
                 continue
             if type(layer) is not kind:
                 return
-            chain.append((layer, layer.app))
+            layers.append(layer)
             layer = layer.app
         self.server_error, self.first = self.stack, layer
-        self._chain = chain + self._chain
+        self._layers += layers
 
-    def _make(self, key: tuple[Start, bool, bool], place: Place, entry: Entry) -> Program:
-        start, has_telemetry, is_compiled = key
-        shape = Shape(start, has_telemetry, self.changes.features, self.changes.replaced_steps)
+    def _make(self, key: int, start: int, place: Place, entry: Entry) -> Program:
+        changes = self.changes
+        shape = Shape(start, bool(key & TELEMETRY), changes.features, changes.replaced_steps)
         layers = Layers(self.app, self.server_error, self.exception, self.router)
-        program = make_program(shape, layers, place, entry.facts if is_compiled else None)
-        entry.programs[key] = program
-        return program
+        return make_program(shape, layers, place, None if key & ROUTED else entry.facts)
 
 
 def make_plan(app: Any, changes: Changes) -> Plan | None:

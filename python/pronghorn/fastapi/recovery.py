@@ -29,9 +29,9 @@ class Track:
 
     __slots__ = ("send", "started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, started: bool = False) -> None:
         self.send = send
-        self.started = False
+        self.started = started
 
     async def __call__(self, message: Any) -> None:
         """Send a message."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 Program = Callable[..., Any]
 """`program(scope, receive, send, path_params)`, a coroutine function."""
 
 
-class Start(IntEnum):
-    """Where a program begins."""
+class Start:
+    """Where a program begins. Plain numbers, since an enumeration's are hashed by Python code."""
 
     APPLICATION = 1
     EXCEPTIONS = 2
@@ -23,7 +22,7 @@ class Start(IntEnum):
 class Shape:
     """What a program stands in for."""
 
-    start: Start
+    start: int
     """Where it begins: with the application, with `ExceptionMiddleware`, or with the router."""
     has_telemetry: bool
     """FastAPI's telemetry is on."""

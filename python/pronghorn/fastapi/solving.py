@@ -9,7 +9,6 @@ left to FastAPI's own functions, called in the same place. Called by `codegen`.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -32,6 +31,7 @@ from pydantic_core import SchemaValidator
 
 from pronghorn.fastapi.analysis import Facts, tree
 from pronghorn.fastapi.generators import enter
+from pronghorn.fastapi.json_models import is_same_from_json
 from pronghorn.fastapi.source import Source
 
 IMMUTABLE = (str, int, float, bool, bytes, type(None))
@@ -50,7 +50,9 @@ and what FastAPI's own functions read from."""
 class Solver:
     """Writes the code for one route."""
 
-    def __init__(self, source: Source, facts: Facts, is_wrapped: bool) -> None:
+    def __init__(
+        self, source: Source, facts: Facts, is_wrapped: bool, reads_body_early: bool
+    ) -> None:
         self.source = source
         self.facts = facts
         self.is_wrapped = is_wrapped
@@ -65,8 +67,11 @@ class Solver:
         self.shows_request = is_wrapped or any(
             each.request_param_name or each.http_connection_param_name for each in self.nodes
         )
-        self.has_generators = any(
-            _is_gen_callable(each.call) or _is_async_gen_callable(each.call)
+        self.validate_json = _json_validator(self.nodes, facts) if reads_body_early else None
+        """What validates a body that has not been parsed, where that makes no difference."""
+        has_contexts = any(
+            _is_gen_callable(each.call)
+            or (_is_async_gen_callable(each.call) and each.concurrency is not None)
             for each in self.nodes[1:]
         )
         self._uses = {kind for node in self.nodes for kind in self._kinds_with_plain_fields(node)}
@@ -75,9 +80,10 @@ class Solver:
         )
         self.needs_request = (
             self.shows_request
-            or self.has_generators
+            or has_contexts
             or self._needs_views
-            or facts.body_field is not None
+            or self.watches_overrides
+            or (facts.body_field is not None and not reads_body_early)
             or "cookie_params" in self._uses
         )
         self.can_fail = any(
@@ -171,10 +177,9 @@ class Solver:
             solved = ", ".join(
                 f"({self._named(key, 'key')}, {variable})" for key, variable in self._solved
             )
-            request = "request" if self.needs_request else "Request(scope, receive, track)"
             source.line("if overridden is None:")
             source.line(
-                f"    overridden = Overridden({request}, {provider}, request_stack, "
+                f"    overridden = Overridden(request, {provider}, request_stack, "
                 f"{self.facts.embed_body_fields!r}, body, "
                 f"background, {'stub' if self.needs_stub else 'None'})"
             )
@@ -218,11 +223,10 @@ class Solver:
         call = self._named(node.call, "dependency")
         is_async = _is_async_gen_callable(node.call)
         if is_async and node.concurrency is None:
-            make = self._named(asynccontextmanager(node.call), "make_context")  # type: ignore[arg-type]
             stack = "function_stack" if node.scope == "function" else "request_stack"
             source.line(
                 f"{value} = await {self._named(enter, 'enter')}"
-                f"({make}({arguments}), {stack}, request_stack, scope)"
+                f"({call}({arguments}), {stack}, request_stack, scope)"
             )
             return
         if is_async or _is_gen_callable(node.call):
@@ -311,17 +315,14 @@ class Solver:
         fields = node.body_params
         first = fields[0]
         embed = self.facts.embed_body_fields
-        if (
-            not self.facts.is_body_form
-            and len(fields) == 1
-            and not embed
-            and not utils._should_embed_body_fields(fields)
-            and not utils._get_form_models(first)
-        ):
+        if _is_plain_body(node, self.facts):
             value = source.variable("value")
             location = self._named(("body",), "location")
             with source.block(f"if body is {self._named(Undefined, 'Undefined')}:"):
                 self._write_default(first, value, location)
+            if self.validate_json is not None:
+                with source.block("elif body is VALIDATED:"):
+                    source.line(f"{value} = validated")
             with source.block("else:"):
                 self._validate(first, "body", value, location)
             return [(first.name, value)]
@@ -375,3 +376,24 @@ def _is_plain(field: Any) -> bool:
         and len(utils._get_param_aliases(field)) == 1
         and not field_annotation_is_sequence(info.annotation)
     )
+
+
+def _is_plain_body(node: Dependant, facts: Facts) -> bool:
+    """Whether the body as a whole is the one thing that a dependant wants of it."""
+    fields = node.body_params
+    return (
+        not facts.is_body_form
+        and len(fields) == 1
+        and not facts.embed_body_fields
+        and not utils._should_embed_body_fields(fields)
+        and not utils._get_form_models(fields[0])
+    )
+
+
+def _json_validator(nodes: list[Dependant], facts: Facts) -> Any:
+    readers = [node for node in nodes if node.body_params]
+    if len(readers) != 1 or not _is_plain_body(readers[0], facts):
+        return None
+    adapter = readers[0].body_params[0]._type_adapter
+    is_plain = type(adapter.validator) is SchemaValidator and is_same_from_json(adapter.core_schema)
+    return adapter.validator.validate_json if is_plain else None

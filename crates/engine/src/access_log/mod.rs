@@ -115,7 +115,8 @@ impl AccessLog {
         Some(entry)
     }
 
-    fn shows_response_headers(&self) -> bool {
+    /// The template asks for header fields of responses.
+    pub fn shows_response_headers(&self) -> bool {
         self.template.as_ref().is_some_and(Template::shows_response_headers)
     }
 

@@ -68,12 +68,7 @@ impl Kind for Http {
                     return messages.disconnect().map(Some);
                 }
                 Received::Request { more_body } => {
-                    let bytes = exchange.inbox_bytes();
-                    if more_body || bytes > 0 {
-                        exchange.streams.body_taken(exchange.stream(), bytes);
-                    }
-                    exchange.count(bytes);
-                    let body = exchange.kind.inbox.borrow_mut().take()?;
+                    let body = exchange.take_body(more_body)?;
                     return messages.request(body.as_ref(), more_body).map(Some);
                 }
                 Received::Wait if asked => return Ok(None),
@@ -92,13 +87,9 @@ impl Kind for Http {
 
     fn send(exchange: &Exchange<Self>, message: &Object) -> Result<Flow, Raised> {
         let message = Message::read(message)?;
-        match exchange.accept(&message) {
-            Ok(flow) => Ok(flow.unwrap_or(Flow::Yield)),
-            Err(Failure::Raised(raised)) => Err(raised),
-            Err(Failure::Application(error)) => {
-                Err(Raised::runtime_error(&error.text(message.kind())))
-            }
-        }
+        let accepted = exchange.accept(&message);
+        let flow = accepted.map_err(|failure| failure.raise(message.kind()))?;
+        Ok(flow.unwrap_or(Flow::Yield))
     }
 
     fn is_disconnected(&self) -> bool {
@@ -188,6 +179,16 @@ enum Failure {
     Raised(Raised),
 }
 
+impl Failure {
+    /// What `send` raises for a message of this kind.
+    fn raise(self, kind: &str) -> Raised {
+        match self {
+            Self::Raised(raised) => raised,
+            Self::Application(error) => Raised::runtime_error(&error.text(kind)),
+        }
+    }
+}
+
 impl From<ApplicationError> for Failure {
     fn from(error: ApplicationError) -> Self {
         Self::Application(error)
@@ -197,6 +198,58 @@ impl From<ApplicationError> for Failure {
 impl From<Raised> for Failure {
     fn from(raised: Raised) -> Self {
         Self::Raised(raised)
+    }
+}
+
+/// What the accelerator asks for without messages; see `shortcut`.
+impl Exchange<Http> {
+    /// The body, if all of it has come and the next message would have the rest of it.
+    pub fn whole_body(&self) -> Result<Option<Object>, Raised> {
+        // Asked of a copy of the state, which is left as it is.
+        let next = self.kind.state.get().receive(false);
+        if next != (Received::Request { more_body: false }) || !self.is_on_its_thread() {
+            return Ok(None);
+        }
+        self.kind.change(|state| state.receive(false));
+        let body = self.take_body(false)?;
+        body.map_or_else(|| text::bytes(b""), Ok).map(Some)
+    }
+
+    /// Sends a whole response, JSON, as two messages would.
+    pub fn respond(this: &Ref<Self>, status: u16, body: &Object) -> Result<Option<Object>, Raised> {
+        let log = this.application.access_log.as_ref();
+        let Some(data) = text::as_bytes(body).filter(|_| this.is_on_its_thread()) else {
+            return Ok(None);
+        };
+        // A log that shows header fields is given those of a message.
+        if log.is_some_and(AccessLog::shows_response_headers) {
+            return Ok(None);
+        }
+        let accepted = this.accept_json(status, data);
+        let flow = accepted.map_err(|failure| failure.raise("http.response.start"))?;
+        Self::go_on(this, flow.unwrap_or(Flow::Yield)).map(Some)
+    }
+
+    fn accept_json(&self, status: u16, body: &[u8]) -> Result<Option<Flow>, Failure> {
+        let sent = self.kind.change(|state| state.start(false))?;
+        let Sent::Submit { .. } = sent else { return Ok(None) };
+        self.log_start(status, None);
+        let mut length = itoa::Buffer::new();
+        let headers: [(&[u8], &[u8]); 2] = [
+            (b"content-length", length.format(body.len()).as_bytes()),
+            (b"content-type", b"application/json"),
+        ];
+        self.submit(&Outbound::Start { status, headers: &headers })?;
+        self.accept_body(body, false)
+    }
+
+    fn take_body(&self, more_body: bool) -> Result<Option<Object>, Raised> {
+        let bytes = self.inbox_bytes();
+        if more_body || bytes > 0 {
+            self.streams.body_taken(self.stream(), bytes);
+        }
+        self.count(bytes);
+        self.kind.inbox.borrow_mut().take()
     }
 }
 
@@ -213,13 +266,8 @@ impl Exchange<Http> {
                 self.submit(&Outbound::Start { status: *status, headers: &pairs(headers) })?
             }
             Message::Body { data, more } => {
-                let sent = http.change(|state| state.body(*more))?;
-                let Sent::Submit { more } = sent else { return Ok(None) };
                 let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
-                let flow = self.submit(&Outbound::Body { data, more })?;
-                self.log_body(data.len());
-                self.went_on(more);
-                self.interrupted_at_times(flow, data.len())
+                return self.accept_body(data, *more);
             }
             Message::File { source, more } => {
                 // Nothing is opened for a message that is not for now.
@@ -251,6 +299,15 @@ impl Exchange<Http> {
             Message::Other { .. } => return Err(http.state.get().unexpected().into()),
         };
         Ok(Some(flow))
+    }
+
+    fn accept_body(&self, data: &[u8], more: bool) -> Result<Option<Flow>, Failure> {
+        let sent = self.kind.change(|state| state.body(more))?;
+        let Sent::Submit { more } = sent else { return Ok(None) };
+        let flow = self.submit(&Outbound::Body { data, more })?;
+        self.log_body(data.len());
+        self.went_on(more);
+        Ok(Some(self.interrupted_at_times(flow, data.len())))
     }
 
     /// What the application has not taken of the request is of no use to it after its last message.

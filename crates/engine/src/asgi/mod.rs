@@ -14,6 +14,8 @@ pub mod application;
 pub mod exchange;
 /// What the `http` scope makes of it.
 pub mod http;
+/// Ways round messages.
+pub mod shortcut;
 /// What the `websocket` scope makes of it.
 pub mod websocket;
 /// What a stream carries.

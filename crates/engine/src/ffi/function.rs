@@ -44,6 +44,32 @@ pub fn send_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
     )
 }
 
+/// The channel whose `receive` this is.
+pub fn channel_of_receive<T: Channel>(function: &Object) -> Option<Ref<T>> {
+    channel_of(function, receive::<T>)
+}
+
+/// The channel whose `send` this is.
+pub fn channel_of_send<T: Channel>(function: &Object) -> Option<Ref<T>> {
+    channel_of(function, send::<T>)
+}
+
+fn channel_of<T: Channel>(function: &Object, implementation: ffi::PyCFunction) -> Option<Ref<T>> {
+    // SAFETY: what the type says is the object's layout, and the definition of a builtin function
+    // outlives it. It is `T`'s own function, so what it is bound to is an instance of `T`; it is alive
+    // as the function is.
+    unsafe {
+        if ffi::PyCFunction_CheckExact(function.as_ptr()) == 0 {
+            return None;
+        }
+        let builtin = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+        let is_ours = ffi::PyCFunction_GetFunction(function.as_ptr())
+            .is_some_and(|found| std::ptr::fn_addr_eq(found, implementation));
+        let this = (*builtin).m_self;
+        (is_ours && Ref::<T>::is_instance(this)).then(|| Ref::<T>::at(&this).clone())
+    }
+}
+
 /// A builtin function whose first argument is `this`.
 pub(super) fn bind(definition: &'static ffi::PyMethodDef, this: &Object) -> Result<Object, Raised> {
     // SAFETY: the definition is static and never written to.

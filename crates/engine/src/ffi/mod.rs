@@ -38,3 +38,5 @@ pub mod shared;
 pub mod exit;
 /// Version tags of classes.
 pub mod version;
+/// Places that hold objects, with what was in them.
+pub mod places;

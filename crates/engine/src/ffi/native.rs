@@ -88,6 +88,16 @@ impl<T: Native> Ref<T> {
     }
 
     /// # Safety
+    /// `pointer` is null or points at a live object.
+    pub(super) unsafe fn is_instance(pointer: *mut ffi::PyObject) -> bool {
+        let kind = T::slot().get().map(|kind| kind.get().as_ptr());
+        // SAFETY: a live object has a type.
+        kind.is_some_and(|kind| unsafe {
+            !pointer.is_null() && ffi::Py_TYPE(pointer).cast::<ffi::PyObject>() == kind
+        })
+    }
+
+    /// # Safety
     /// `pointer` points at a place that holds a live instance of `T`'s type for as long.
     pub(super) unsafe fn at(pointer: &*mut ffi::PyObject) -> &Self {
         // SAFETY: `Ref` is a transparent pointer to the object.

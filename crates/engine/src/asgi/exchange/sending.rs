@@ -22,6 +22,13 @@ impl<K: Kind> Channel for Exchange<K> {
             return call(&this.application.on_loop, &[&send_of(this)?, message]);
         }
         let flow = K::send(this, message)?;
+        Self::go_on(this, flow)
+    }
+}
+
+impl<K: Kind> Exchange<K> {
+    /// What is awaited after something has been sent.
+    pub(in crate::asgi) fn go_on(this: &Ref<Self>, flow: Flow) -> Result<Object, Raised> {
         if !this.in_step.get() {
             this.streams.attend_soon(this.stream);
         }
@@ -31,12 +38,10 @@ impl<K: Kind> Channel for Exchange<K> {
             Flow::Congested => Waiter::for_room(this),
         }
     }
-}
 
-impl<K: Kind> Exchange<K> {
     /// Other threads hold the interpreter like this one, but everything here waits and writes on the
     /// loop's.
-    fn is_on_its_thread(&self) -> bool {
+    pub(in crate::asgi) fn is_on_its_thread(&self) -> bool {
         self.application.owner.is_current()
     }
 }
