@@ -138,6 +138,15 @@ def start() -> Iterator[Start]:
         yield started
 
 
+@pytest.fixture(params=["http1", "http2"])
+def start_spoken(request: pytest.FixtureRequest, start: Start) -> Iterator[Start]:
+    """The same for servers to clients of both versions."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(
+            speaking(start(*arguments, **options), request.param)
+        )
+
+
 @pytest.fixture(scope="module")
 def start_module() -> Iterator[Start]:
     """The same for servers that a module's tests share."""

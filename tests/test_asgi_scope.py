@@ -233,7 +233,7 @@ def test_asgi_2_application_is_served(start: Start) -> None:
     assert literal(server, "/")["asgi"]["version"] == "2.0"
 
 
-# --- X-Forwarded-For and X-Forwarded-Proto -----------------------------------------------------
+# --- What proxies tell of their clients -----------------------------------------------------
 
 TRUSTED = "127.0.0.1, 10.0.0.0/8, 2001:db8::/32"
 
@@ -241,6 +241,14 @@ TRUSTED = "127.0.0.1, 10.0.0.0/8, 2001:db8::/32"
 @pytest.fixture(scope="module", params=["http1", "http2"])
 def behind_proxies(request: pytest.FixtureRequest, start_module: Start) -> Iterator[Server]:
     server = start_module("support.apps:app", "--forwarded-allow-ips", TRUSTED)
+    with speaking(server, request.param) as spoken:
+        yield spoken
+
+
+@pytest.fixture(scope="module", params=["http1", "http2"])
+def without_proxies(request: pytest.FixtureRequest, start_module: Start) -> Iterator[Server]:
+    options = ("--forwarded-allow-ips", "10.0.0.1", "--strip-untrusted-forwarded")
+    server = start_module("support.apps:app", *options)
     with speaking(server, request.param) as spoken:
         yield spoken
 
@@ -300,8 +308,42 @@ def test_scheme_is_the_last_forwarded_one_that_is_known(
     assert literal(behind_proxies, "/scope", *fields)["scheme"] == scheme
 
 
-def test_forwarded_fields_of_an_untrusted_peer_are_not_believed(start: Start) -> None:
-    server = start("support.apps:app", "--forwarded-allow-ips", "10.0.0.1")
+@pytest.mark.strict
+@pytest.mark.parametrize(
+    ("field", "client", "scheme"),
+    [
+        ("Forwarded: for=1.2.3.4", "1.2.3.4", "http"),
+        ("Forwarded: for=6.6.6.6, for=1.2.3.4;proto=https, for=10.0.0.1", "1.2.3.4", "https"),
+    ],
+)
+def test_forwarded_of_a_trusted_peer_is_believed(
+    behind_proxies: Server, field: str, client: str, scheme: str
+) -> None:
+    scope = literal(behind_proxies, "/scope", field)
+    assert (scope["client"], scope["scheme"]) == ((client, 0), scheme)
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Forwarded: for=6.6.6.6",
+        "X-Real-IP: 6.6.6.6",
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.example",
+        "X-Forwarded-Port: 1",
+        "X-Forwarded-Prefix: /evil",
+    ],
+)
+def test_field_that_claims_to_be_a_proxys_is_stripped(without_proxies: Server, field: str) -> None:
+    scope = literal(without_proxies, "/scope", field, "X-Other: kept")
+    assert scope["client"][0] == "127.0.0.1"
+    assert [name for name, _ in scope["headers"]] == [b"host", b"x-other"]
+
+
+def test_forwarded_fields_of_an_untrusted_peer_are_not_believed(start_spoken: Start) -> None:
+    server = start_spoken("support.apps:app", "--forwarded-allow-ips", "10.0.0.1")
     with server.connect() as wire:
         own = wire.socket.getsockname()
         fields = ("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
@@ -309,14 +351,14 @@ def test_forwarded_fields_of_an_untrusted_peer_are_not_believed(start: Start) ->
         assert (scope["client"], scope["scheme"]) == (own, "http")
 
 
-def test_forwarded_fields_are_ignored_when_switched_off(start: Start) -> None:
-    server = start("support.apps:app", "--no-proxy-headers")
+def test_forwarded_fields_are_ignored_when_switched_off(start_spoken: Start) -> None:
+    server = start_spoken("support.apps:app", "--no-proxy-headers")
     scope = literal(server, "/scope", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
     assert (scope["client"][0], scope["scheme"]) == ("127.0.0.1", "http")
 
 
-def test_asterisk_trusts_everyone_and_takes_the_leftmost_hop(start: Start) -> None:
-    server = start("support.apps:app", "--forwarded-allow-ips", "*")
+def test_asterisk_trusts_everyone_and_takes_the_leftmost_hop(start_spoken: Start) -> None:
+    server = start_spoken("support.apps:app", "--forwarded-allow-ips", "*")
     scope = literal(server, "/scope", "X-Forwarded-For: 1.2.3.4, 5.6.7.8", "X-Forwarded-Proto: wss")
     assert (scope["client"], scope["scheme"]) == (("1.2.3.4", 0), "wss")
 
@@ -326,21 +368,21 @@ def test_local_peer_is_trusted_by_default(server: Server) -> None:
     assert (scope["client"], scope["scheme"]) == (("1.2.3.4", 0), "https")
 
 
-def test_trusted_peers_are_read_from_the_environment(start: Start) -> None:
-    server = start("support.apps:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.1"})
+def test_trusted_peers_are_read_from_the_environment(start_spoken: Start) -> None:
+    server = start_spoken("support.apps:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.1"})
     scope = literal(server, "/scope", "X-Forwarded-For: 1.2.3.4")
     assert scope["client"][0] == "127.0.0.1"
 
 
-def test_unix_socket_peer_is_not_trusted_by_default(start: Start, tmp_path: Path) -> None:
-    server = start("support.apps:app", listen=["--uds", str(tmp_path / "socket")])
+def test_unix_socket_peer_is_not_trusted_by_default(start_spoken: Start, tmp_path: Path) -> None:
+    server = start_spoken("support.apps:app", listen=["--uds", str(tmp_path / "socket")])
     scope = literal(server, "/scope", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
     assert (scope["client"], scope["scheme"]) == (None, "http")
 
 
-def test_unix_socket_peer_is_trusted_with_everyone(start: Start, tmp_path: Path) -> None:
+def test_unix_socket_peer_is_trusted_with_everyone(start_spoken: Start, tmp_path: Path) -> None:
     listen = ["--uds", str(tmp_path / "socket")]
-    server = start("support.apps:app", "--forwarded-allow-ips", "*", listen=listen)
+    server = start_spoken("support.apps:app", "--forwarded-allow-ips", "*", listen=listen)
     scope = literal(server, "/scope", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
     assert (scope["client"], scope["scheme"]) == (("1.2.3.4", 0), "https")
 

@@ -118,34 +118,34 @@ def client_and_scheme(server: object, *fields: str) -> tuple[str, str]:
     return scope["client"][0], scope["scheme"]
 
 
-def test_proxy_headers_can_be_turned_off(start: Start) -> None:
+def test_proxy_headers_can_be_turned_off(start_spoken: Start) -> None:
     fields = ("X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
-    assert client_and_scheme(start(), *fields) == ("1.2.3.4", "https")
-    off = start("support.apps:app", "--no-proxy-headers")
+    assert client_and_scheme(start_spoken(), *fields) == ("1.2.3.4", "https")
+    off = start_spoken("support.apps:app", "--no-proxy-headers")
     assert client_and_scheme(off, *fields) == ("127.0.0.1", "http")
 
 
-def test_networks_are_trusted(start: Start) -> None:
+def test_networks_are_trusted(start_spoken: Start) -> None:
     field = "X-Forwarded-For: 1.2.3.4, 10.1.2.3"
     for networks, client in (
         ("127.0.0.0/8,10.0.0.0/8", "1.2.3.4"),
         ("127.0.0.1", "10.1.2.3"),
         ("10.0.0.0/8", "127.0.0.1"),
     ):
-        server = start("support.apps:app", "--forwarded-allow-ips", networks)
+        server = start_spoken("support.apps:app", "--forwarded-allow-ips", networks)
         assert client_and_scheme(server, field)[0] == client
-    server = start("support.apps:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.0/8"})
+    server = start_spoken("support.apps:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.0/8"})
     assert client_and_scheme(server, field)[0] == "127.0.0.1"
 
 
-def test_forwarded_header_says_which_fields_count(start: Start) -> None:
+def test_forwarded_header_says_which_fields_count(start_spoken: Start) -> None:
     both = ("X-Forwarded-For: 1.1.1.1", 'Forwarded: for="2.2.2.2:80";proto=https')
     for name, seen in (
         ("auto", ("1.1.1.1", "http")),
         ("x-forwarded", ("1.1.1.1", "http")),
         ("forwarded", ("2.2.2.2", "https")),
     ):
-        server = start("support.apps:app", "--forwarded-header", name)
+        server = start_spoken("support.apps:app", "--forwarded-header", name)
         assert client_and_scheme(server, *both) == seen
         if name == "auto":
             assert client_and_scheme(server, both[1]) == ("2.2.2.2", "https")
