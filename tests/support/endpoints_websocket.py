@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from support.asgi import RECORDS, Message, Receive, Scope, Send, argument, gate, websocket_route
+from support.asgi import (
+    RECORDS,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    argument,
+    gate,
+    segments,
+    websocket_route,
+)
 
 Messages = list[Message]
 
@@ -54,6 +64,23 @@ async def record(scope: Scope, receive: Receive, send: Send) -> None:
         RECORDS[name].append(message)
         if message["type"] == "websocket.disconnect":
             return
+
+
+@websocket_route("lag")
+async def lag(scope: Scope, receive: Receive, send: Send) -> None:
+    """Records what comes once a gate is open, a message in each turn of the loop. After as many as
+    it is told, it waits at a second gate."""
+    await accept(receive, send)
+    _, name, *pause = segments(scope)
+    await gate(name).wait()
+    while True:
+        message = await receive()
+        RECORDS[name].append(message)
+        if message["type"] == "websocket.disconnect":
+            return
+        if [str(len(RECORDS[name]))] == pause:
+            await gate(f"{name}-rest").wait()
+        await asyncio.sleep(0)
 
 
 @websocket_route("accept")

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import os
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from support.wire import DEADLINE_S, FramingError, Response, Wire
 
@@ -96,10 +96,15 @@ class WebSocket:
         early: bytes = b"",
         wire: Wire | None = None,
     ) -> None:
-        self.wire = wire or server.connect()
+        self.wire: Any = wire or server.connect()
+        if server.http_version == "2":
+            self.wire.tunnel(target)
+            self.response: Response = self.wire.head()
+            assert self.response.status == 200, self.response
+            return
         key = new_key()
         self.wire.send(handshake(target, *fields, host=server.host, key=key) + early)
-        self.response: Response = self.wire.head()
+        self.response = self.wire.head()
         assert self.response.status == 101, (self.response, self.wire.read_all())
         expected = base64.b64encode(hashlib.sha1(key.encode() + GUID).digest())
         assert self.response.header(b"sec-websocket-accept") == expected
@@ -112,6 +117,11 @@ class WebSocket:
 
     def send(self, *frames: bytes) -> None:
         self.wire.send(b"".join(frames))
+
+    def end(self) -> None:
+        """Says that no more will be sent: without a close frame the WebSocket is lost."""
+        is_stream = not isinstance(self.wire, Wire)
+        self.wire.end_tunnel() if is_stream else self.wire.send_end()
 
     def text(self, *texts: str) -> None:
         self.send(*(frame(TEXT, text.encode()) for text in texts))

@@ -13,7 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from support.http2 import CANCEL, DATA, HEADERS, RST_STREAM, Answer, Peer, ResetError
+from support.http2 import (
+    CANCEL,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    RST_STREAM,
+    Answer,
+    Peer,
+    ResetError,
+)
 from support.wire import DEADLINE_S, Address, ClosedError, Response, Socket, TruncatedError
 
 # Frames that tell of an answer.
@@ -58,6 +68,21 @@ class StreamWire:
             self._missing -= len(data)
             end = self._missing == 0
         self.peer.send_body(self._due[-1], data, end=end)
+
+    def tunnel(self, target: str) -> None:
+        """Asks for a WebSocket (RFC 8441): what is sent from then on goes through it."""
+        number = self.peer.number()
+        pseudo = {":method": "CONNECT", ":protocol": "websocket", ":scheme": self.peer.scheme}
+        place = {":authority": self.host, ":path": target, "sec-websocket-version": "13"}
+        block = self.peer.block([*pseudo.items(), *place.items()])
+        self.peer.send(HEADERS, END_HEADERS, number, block)
+        self._due.append(number)
+
+    def send(self, data: bytes) -> None:
+        self.peer.send_body(self._due[-1], data, end=False)
+
+    def end_tunnel(self) -> None:
+        self.peer.send(DATA, END_STREAM, self._due[-1])
 
     def send_end(self) -> None:
         self.peer.wire.send_end()

@@ -70,6 +70,9 @@ enum Stage {
     /// The application has not accepted it.
     Handshake(Box<Handshake>),
     Open(Box<websocket::WebSocket>),
+    /// The client is gone, and not all that came before has been understood. What is written now
+    /// reaches nobody.
+    Left(Box<websocket::WebSocket>),
     /// The stream is over.
     Over,
 }
@@ -102,6 +105,7 @@ impl Kind for WebSocket {
             match this.change(|order| order.receive(has_message)) {
                 Received::Connect => return message::connect().map(Some),
                 Received::Message => return exchange.take_queued().map(Some),
+                Received::Disconnect if exchange.understand_last() => {}
                 Received::Disconnect => {
                     exchange.tell_of_disconnect();
                     let end = this.end.borrow();
@@ -111,7 +115,7 @@ impl Kind for WebSocket {
                     drop(end);
                     return message::disconnect(code, reason.as_deref()).map(Some);
                 }
-                Received::Wait if exchange.understand_unread(true) || exchange.answer_close() => {}
+                Received::Wait if exchange.understand_unread(true) || exchange.settle_end() => {}
                 Received::Wait if asked => return Ok(None),
                 Received::Wait => {
                     asked = true;
@@ -254,28 +258,48 @@ impl Exchange<WebSocket> {
         self.settle_end();
     }
 
-    /// Ends the stream if the client has, unless the application is to answer messages first.
-    fn settle_end(&self) {
-        if self.kind.has_left.get() {
-            return self.leave();
-        }
+    /// Ends the stream if everything is said, unless the application is to answer messages first.
+    /// Says whether it did.
+    fn settle_end(&self) -> bool {
         let is_queue_empty = self.kind.queue.borrow().is_empty();
-        if is_queue_empty && !self.answer_close() && self.is_closed() {
-            self.finish();
+        if self.has_fallen_silent() {
+            self.end(1006, None);
+        } else if !(is_queue_empty && (self.owes_answer() || self.is_closed())) {
+            return false;
         }
-    }
-
-    /// The client has ended its side: no close frame can come any more.
-    pub fn leave(&self) {
-        self.end(1006, None);
         self.finish();
+        true
     }
 
-    /// The client is gone. It may have said why in what is not understood yet.
+    /// The client has ended its side, and no close frame can come any more: what has not been
+    /// understood though the application keeps up will never be whole.
+    fn has_fallen_silent(&self) -> bool {
+        let has_all = || {
+            self.kind.unread.borrow().len() == 0
+                || self.websockets().is_some_and(|common| !self.kind.is_full(common))
+        };
+        let is_over = matches!(*self.kind.stage.borrow(), Stage::Left(_) | Stage::Over);
+        self.kind.has_left.get() && !is_over && !self.owes_answer() && has_all()
+    }
+
+    /// The client has ended its side. What came before is still to be understood.
+    pub fn leave(&self) {
+        self.kind.has_left.set(true);
+        self.bytes_came();
+    }
+
+    /// The client is gone. What it said before can still be told, and why it went may be part of it.
     pub fn disconnect(&self) {
-        self.understand_unread(false);
-        self.end(1006, None);
-        self.close_stage();
+        let stage = self.kind.stage.replace(Stage::Over);
+        let was_open = matches!(stage, Stage::Open(_));
+        match stage {
+            Stage::Open(socket) if self.kind.unread.borrow().len() > 0 => {
+                self.kind.stage.replace(Stage::Left(socket));
+                self.kind.change(order::Exchange::disconnect);
+            }
+            _ => self.end(1006, None),
+        }
+        self.tell_of_end(was_open);
     }
 
     /// The server is shutting down.
@@ -302,18 +326,15 @@ impl Exchange<WebSocket> {
     /// A time that `arm` asked for has come.
     pub fn handle_timeout(&self, now: Instant) {
         self.kind.armed.set(None);
+        // A pong may be among what has come.
+        self.bytes_came();
         let Some(common) = self.websockets() else { return };
         let waiting = self.inbox_bytes() >= READ_BYTES;
         let expired =
             self.write(|socket, _, out| socket.handle_timeout(now, &common.limits, waiting, out));
         match expired {
             None => {}
-            Some(Expired::NotYet) => {
-                let is_queue_empty = self.kind.queue.borrow().is_empty();
-                if !is_queue_empty || !self.answer_close() {
-                    self.arm();
-                }
-            }
+            Some(Expired::NotYet) => self.arm(),
             Some(Expired::Over) => self.finish(),
             Some(Expired::Failed(failure)) => {
                 self.end(failure.code, Some(failure.reason));
@@ -345,6 +366,12 @@ impl Exchange<WebSocket> {
             common.keep_buffer(unread.bytes);
         }
         consumed > 0
+    }
+
+    /// Understands more of what a client that is gone said before. Says whether there was anything.
+    fn understand_last(&self) -> bool {
+        let has_left = matches!(*self.kind.stage.borrow(), Stage::Left(_));
+        has_left && self.understand_unread(true)
     }
 
     /// Understands `input` as far as the application keeps up, or `up_to_message`.
@@ -407,7 +434,7 @@ impl Exchange<WebSocket> {
         self.kind.queued_bytes.set(self.kind.queued_bytes.get().saturating_sub(bytes));
         self.count(bytes);
         let is_last = self.kind.queue.borrow().is_empty();
-        if is_last && self.owes_answer() {
+        if is_last && (self.owes_answer() || self.kind.has_left.get()) {
             // Unless the application asks for more before, it has the rest of this turn to answer.
             self.streams.wake_at(self.stream(), Instant::now());
         }
@@ -417,14 +444,14 @@ impl Exchange<WebSocket> {
 
 /// How it ends, and what is written on the way.
 impl Exchange<WebSocket> {
-    /// Does something to the open WebSocket that may write frames. `None` if it is not open.
+    /// Does something to the WebSocket that may write frames. `None` if there is none.
     fn write<R>(
         &self,
         change: impl FnOnce(&mut websocket::WebSocket, &WebSockets, &mut Tunnel<'_>) -> R,
     ) -> Option<R> {
         let common = self.websockets()?;
         let mut stage = self.kind.stage.borrow_mut();
-        let Stage::Open(socket) = &mut *stage else { return None };
+        let (Stage::Open(socket) | Stage::Left(socket)) = &mut *stage else { return None };
         let mut tunnel = Tunnel::new(&*self.streams, self.stream(), common.take_buffer());
         let result = change(socket, common, &mut tunnel);
         common.keep_buffer(tunnel.finish());
@@ -433,15 +460,6 @@ impl Exchange<WebSocket> {
 
     fn owes_answer(&self) -> bool {
         matches!(&*self.kind.stage.borrow(), Stage::Open(socket) if socket.owes_answer())
-    }
-
-    /// Sends a close frame that is owed, and ends the stream with it. Says whether there was one.
-    fn answer_close(&self) -> bool {
-        let owes_answer = self.owes_answer();
-        if owes_answer {
-            self.finish();
-        }
-        owes_answer
     }
 
     /// Close frames have gone both ways.
@@ -458,31 +476,31 @@ impl Exchange<WebSocket> {
     /// Ends the stream, once what has been written is out.
     fn finish(&self) {
         self.write(|socket, _, out| socket.answer(out));
-        if self.close_stage() {
+        let stage = self.kind.stage.replace(Stage::Over);
+        let was_open = matches!(stage, Stage::Open(_));
+        self.tell_of_end(was_open);
+        if was_open {
             tunnel::end(&*self.streams, self.stream());
         } else {
             self.abort_stream();
         }
     }
 
-    /// Tells everybody that it is over. Says whether the stream is a tunnel that is to be ended.
-    fn close_stage(&self) -> bool {
-        let stage = self.kind.stage.replace(Stage::Over);
-        let was_open = matches!(stage, Stage::Open(_));
+    /// Tells everybody that it is over.
+    fn tell_of_end(&self, was_open: bool) {
         if was_open {
             self.application.log(Level::Info, "connection closed");
         }
         self.kind.change(order::Exchange::disconnect);
         self.wake_receivers();
         self.wake_senders();
-        was_open
     }
 
     /// Has the worker call `handle_timeout` in time.
     fn arm(&self) {
         let due = match &*self.kind.stage.borrow() {
             Stage::Open(socket) => socket.poll_timeout(),
-            Stage::Handshake(_) | Stage::Over => None,
+            Stage::Handshake(_) | Stage::Left(_) | Stage::Over => None,
         };
         if let Some(at) = due
             && self.kind.armed.get().is_none_or(|armed| at < armed)
