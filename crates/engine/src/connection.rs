@@ -313,19 +313,26 @@ impl Connection {
         has_more
     }
 
-    /// Gives the kernel what it takes. Says whether there is something that TLS must seal first.
+    /// Gives the kernel what it takes, but no part of an open head. Says whether there is something
+    /// that TLS must seal first.
     #[must_use]
     pub fn flush(&mut self, now: Instant, limits: &Limits) -> bool {
+        let has_open_head = self.protocol.has_open_head();
         let outcome = match &mut self.secured {
+            None if has_open_head => return false,
             None => self.outbox.flush(&mut self.transport).map(|sent| (sent, false)),
             Some(secured) => secured.flush(&mut self.transport, &self.outbox),
         };
-        let Ok((sent, must_seal)) = outcome else {
+        let Ok((sent, can_seal)) = outcome else {
             self.note_truncated();
             return false;
         };
-        if !must_seal {
-            self.note_sent(sent, now, limits);
+        let must_seal = can_seal && !has_open_head;
+        match &mut self.slow_reader {
+            // How much the peer takes of what is sealed next is still to be seen.
+            Some(reader) if must_seal => reader.count(sent),
+            _ if must_seal => {}
+            _ => self.note_sent(sent, now, limits),
         }
         must_seal
     }

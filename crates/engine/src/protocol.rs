@@ -163,6 +163,15 @@ impl Protocol {
         }
     }
 
+    /// What was written last is a head that may still be taken back or changed.
+    pub fn has_open_head(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.state.has_open_head(),
+            // It writes one when it is asked what to transmit.
+            Self::Http2(_) => false,
+        }
+    }
+
     /// The body is still coming.
     pub fn expects_body(&self, number: u32) -> bool {
         match self {

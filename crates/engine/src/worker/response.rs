@@ -1,6 +1,6 @@
 //! From messages sent to bytes on their way, and to the end of a connection.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pronghorn_proto::error::ApplicationError;
 use pronghorn_proto::event::Outbound;
@@ -22,6 +22,11 @@ use crate::worker::tables::Target;
 impl Streams for Worker {
     fn submit(&self, id: StreamId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
         let mut tables = self.tables.borrow_mut();
+        let has_head = matches!(outbound, Outbound::Start { .. } | Outbound::Tunnel(_));
+        if has_head && tables.gathered.is_none() {
+            // A task answers, long after the last turn perhaps.
+            tables.defaults.refresh(SystemTime::now());
+        }
         let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
             return Ok(Flow::Yield);
         };
@@ -157,12 +162,14 @@ impl Streams for Worker {
 }
 
 impl Worker {
-    /// Sends what is too much to wait, and says whether there is still too much of it.
+    /// Sends what is too much to wait, and says whether there is still too much of it. A head that
+    /// is open waits for what follows it in any case.
     fn flow(&self, id: StreamId) -> Flow {
         let is_high = || {
             let mut tables = self.tables.borrow_mut();
-            let connection = tables.connection(id.connection);
-            connection.is_some_and(|connection| connection.is_above_high_water(id.number))
+            tables.connection(id.connection).is_some_and(|connection| {
+                connection.is_above_high_water(id.number) && !connection.protocol.has_open_head()
+            })
         };
         if !is_high() {
             return Flow::Free;

@@ -3,6 +3,7 @@
 //! `state` holds the connection and all its transitions; the others are the grammar it calls.
 
 mod body;
+mod current;
 mod date;
 mod request;
 mod response;

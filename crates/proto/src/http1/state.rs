@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use crate::deadline::{Deadline, Expired};
 use crate::error::{ApplicationError, Reject};
 use crate::event::{Inbound, Input, Outbound, Transmit, Tunnel};
-use crate::head::{Framing, Method, RequestHead, Version};
+use crate::head::{Framing, RequestHead, Version};
 use crate::http1::body::BodyReader;
+use crate::http1::current::{Current, Demand};
 use crate::http1::request::HeadReader;
 use crate::http1::response::{self, BodyWriter, Declared, Piece};
 use crate::limits::Limits;
@@ -32,10 +33,10 @@ enum Reading {
 enum Writing {
     /// No request, or none answered yet.
     Idle,
-    /// The head's last lines depend on how much body there is. It starts there in the buffer, which
-    /// is not to be sent before `flush`.
+    /// The head's last lines depend on how much body there is. So many bytes of it are at the end of
+    /// the buffer, which is not to be sent before `flush`.
     HeadOpen {
-        start: usize,
+        length: usize,
         status: u16,
         declared: Declared,
     },
@@ -56,16 +57,6 @@ enum Persistence {
     EndedByPeer,
     /// It may be sending more.
     EndedByServer,
-}
-
-/// Who waits for the present request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Demand {
-    Nobody,
-    /// The peer waits for `100 Continue` before it sends any of it (RFC 9110, 10.1.1).
-    Continue,
-    /// The application reads it, so that there is no reason to end the connection over it.
-    Application,
 }
 
 /// How a connection goes on after a response.
@@ -93,14 +84,7 @@ pub struct Connection {
     persistence: Persistence,
     /// How long an idle connection waits for one last request, once there are to be no more.
     drained: Option<Duration>,
-    /// The request in progress: its version...
-    version: Version,
-    /// ...whether its method is HEAD...
-    head_request: bool,
-    /// ...whether it knows what to do with trailers...
-    accepts_trailers: bool,
-    /// ...and who waits for its body.
-    demand: Demand,
+    request: Current,
 }
 
 impl Connection {
@@ -113,10 +97,7 @@ impl Connection {
             deadline: Deadline::request_header(now, limits),
             persistence: Persistence::Kept,
             drained: None,
-            version: Version::Http11,
-            head_request: false,
-            accepts_trailers: false,
-            demand: Demand::Nobody,
+            request: Current::default(),
         }
     }
 
@@ -175,13 +156,10 @@ impl Connection {
             }
             return Ok(None);
         };
-        self.version = head.version;
-        self.head_request = head.method == Method::Head;
-        self.accepts_trailers = head.accepts_trailers;
+        self.request = Current::of(head);
         if matches!(head.framing, Framing::Length(length) if length > limits.body_bytes_max) {
             return Err(Reject::CONTENT_TOO_LARGE);
         }
-        self.demand = if head.expects_continue { Demand::Continue } else { Demand::Nobody };
         if !head.persistent {
             self.persistence = Persistence::EndedByPeer;
         }
@@ -202,9 +180,9 @@ impl Connection {
         let event = reader.receive(input, limits)?;
         let taken = input.consumed() - before;
         self.deadline.count(taken);
-        if taken > 0 && self.demand == Demand::Continue {
+        if taken > 0 && self.request.demand == Demand::Continue {
             // It does not wait any longer.
-            self.demand = Demand::Nobody;
+            self.request.demand = Demand::Nobody;
             self.deadline.excuse();
         }
         if event == Some(Inbound::End) {
@@ -237,7 +215,8 @@ impl Connection {
                 if declared.closes {
                     self.end_after_response();
                 }
-                self.writing = Writing::HeadOpen { start, status: *status, declared };
+                let length = out.buffer().len() - start;
+                self.writing = Writing::HeadOpen { length, status: *status, declared };
                 Ok(())
             }
             (Outbound::EarlyHint { links }, _) => self.early_hint(links, out),
@@ -296,7 +275,7 @@ impl Connection {
     ) -> Result<(), ApplicationError> {
         self.close_head(limits, None, out);
         if let Writing::Body(mut writer) = self.writing {
-            let written = writer == BodyWriter::Chunked && self.accepts_trailers;
+            let written = writer == BodyWriter::Chunked && self.request.accepts_trailers;
             if written {
                 out.buffer().extend_from_slice(b"0\r\n");
             } else {
@@ -322,16 +301,16 @@ impl Connection {
         links: &[&[u8]],
         out: &mut impl Transmit,
     ) -> Result<(), ApplicationError> {
-        if self.version == Version::Http10 {
+        if self.request.version == Version::Http10 {
             return Ok(());
         }
-        match &mut self.writing {
+        match &self.writing {
             Writing::Idle => response::early_hint(links, out.buffer()),
-            Writing::HeadOpen { start, .. } => {
+            Writing::HeadOpen { length, .. } => {
                 let mut hint = Vec::new();
                 response::early_hint(links, &mut hint)?;
-                out.buffer().splice(*start..*start, hint.iter().copied());
-                *start += hint.len();
+                let start = out.buffer().len() - *length;
+                out.buffer().splice(start..start, hint);
                 Ok(())
             }
             _ => Ok(()),
@@ -362,13 +341,13 @@ impl Connection {
 
     fn close_head(&mut self, limits: &Limits, length: Option<u64>, out: &mut impl Transmit) {
         let Writing::HeadOpen { status, declared, .. } = self.writing else { return };
-        let writer = if self.head_request {
+        let writer = if self.request.is_head {
             BodyWriter::Dropped
         } else if matches!(status, 204 | 304) {
             BodyWriter::Forbidden
         } else if let Some(remaining) = declared.content_length.or(length) {
             BodyWriter::Length { remaining }
-        } else if self.version == Version::Http11 {
+        } else if self.request.version == Version::Http11 {
             BodyWriter::Chunked
         } else {
             BodyWriter::UntilClose
@@ -383,7 +362,7 @@ impl Connection {
 
     /// Whether what is missing of the request is worth reading to keep the connection.
     fn rest_is_drainable(&self, limits: &Limits) -> bool {
-        match (&self.reading, self.demand) {
+        match (&self.reading, self.request.demand) {
             (Reading::Complete | Reading::Tunnel, _) | (Reading::Body(_), Demand::Application) => {
                 true
             }
@@ -396,9 +375,9 @@ impl Connection {
     /// The application asks for the body: tells a waiting client to send it (RFC 9110, 10.1.1).
     /// Says whether there is something to send.
     pub fn wants_body(&mut self, out: &mut impl Transmit) -> bool {
-        match (self.demand, self.writing) {
+        match (self.request.demand, self.writing) {
             (Demand::Continue, Writing::Idle) => {
-                self.demand = Demand::Application;
+                self.request.demand = Demand::Application;
                 self.deadline.excuse();
                 out.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 true
@@ -406,7 +385,7 @@ impl Connection {
             // The response has come before it.
             (Demand::Continue, _) => false,
             (Demand::Nobody | Demand::Application, _) => {
-                self.demand = Demand::Application;
+                self.request.demand = Demand::Application;
                 false
             }
         }
@@ -414,7 +393,7 @@ impl Connection {
 
     /// The application has taken a part of the body.
     pub fn body_taken(&mut self) {
-        self.demand = Demand::Application;
+        self.request.demand = Demand::Application;
     }
 
     /// Answers a refused request, unless a response is under way, and ends the connection. Says
@@ -422,7 +401,7 @@ impl Connection {
     pub fn reject(&mut self, reject: Reject, defaults: &[u8], out: &mut impl Transmit) -> bool {
         self.withdraw_head(out);
         if self.writing == Writing::Idle {
-            response::refusal(reject, defaults, self.head_request, out.buffer());
+            response::refusal(reject, defaults, self.request.is_head, out.buffer());
         }
         self.abort(out)
     }
@@ -439,7 +418,8 @@ impl Connection {
 
     /// Takes back a head that is still open: half of one could be taken for a whole one.
     fn withdraw_head(&mut self, out: &mut impl Transmit) {
-        if let Writing::HeadOpen { start, .. } = self.writing {
+        if let Writing::HeadOpen { length, .. } = self.writing {
+            let start = out.buffer().len() - length;
             out.buffer().truncate(start);
             self.writing = Writing::Idle;
         }
@@ -458,7 +438,7 @@ impl Connection {
             (Writing::Complete, Reading::Complete, Persistence::Kept) => {
                 self.reading = Reading::Head(HeadReader::default());
                 self.writing = Writing::Idle;
-                self.head_request = false;
+                self.request.is_head = false;
                 let timeout = self.drained.unwrap_or(limits.keep_alive_timeout);
                 self.deadline = Deadline::keep_alive(now, timeout);
                 Next::Request
@@ -514,6 +494,12 @@ impl Connection {
         matches!(self.reading, Reading::Body(_) | Reading::Tunnel)
     }
 
+    /// What was written last is a head that may still be taken back or changed.
+    #[must_use]
+    pub fn has_open_head(&self) -> bool {
+        matches!(self.writing, Writing::HeadOpen { .. })
+    }
+
     /// Nothing of a response has been written for the present request.
     #[must_use]
     pub fn is_unanswered(&self) -> bool {
@@ -529,7 +515,7 @@ impl Connection {
     /// The time has come: says what to do. `waiting` tells that the application lags, so that the
     /// peer is not to blame for a body that does not move.
     pub fn handle_timeout(&mut self, now: Instant, limits: &Limits, waiting: bool) -> Expired {
-        let waiting = waiting || self.demand == Demand::Continue;
+        let waiting = waiting || self.request.demand == Demand::Continue;
         match self.deadline {
             deadline if deadline.until().is_none_or(|until| until > now) => Expired::NotYet,
             Deadline::RequestBody { received, .. }
