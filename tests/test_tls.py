@@ -350,3 +350,21 @@ def test_handshake_has_its_time(start: Start, certificates: Certificates) -> Non
     with server.connect() as wire:
         wire.send_request("GET", "/delay/700/answer")
         assert wire.response().body == b"answer"
+
+
+def test_work_for_a_large_body_grows_with_its_size_only(server: Server) -> None:
+    piece = 10 * 1024 * 1024
+
+    def cost_s(size: int, times: int) -> float:
+        before_s = server.cpu_s()
+        for _ in range(times):
+            with raw(server) as tls:
+                tls.handshake()
+                tls.sendall(request("GET", f"/large/{size}/{size}", "Connection: close"))
+                received = 0
+                while data := tls.recv(1 << 17):
+                    received += len(data)
+                assert received > size
+        return server.cpu_s() - before_s
+
+    assert cost_s(8 * piece, 1) < 3 * cost_s(piece, 8)

@@ -101,7 +101,8 @@ impl Outbox {
         if self.sent == self.bytes.len() && self.files.is_empty() {
             self.bytes.clear();
             self.sent = 0;
-        } else if self.sent > HIGH_WATER_BYTES {
+        } else if self.sent > HIGH_WATER_BYTES.max(self.bytes.len() / 2) {
+            // Moved at most as often as the bytes have been halved, however many there are.
             self.bytes.drain(..self.sent);
             for (position, _) in &mut self.files {
                 *position -= self.sent;

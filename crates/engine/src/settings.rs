@@ -83,6 +83,10 @@ pub const DIRECT_WRITE_BYTES_MIN: usize = 8 * 1024;
 /// front of it.
 pub const SEALED_TOGETHER_MAX: usize = (1024 + 16) * 1024;
 
+/// What is encrypted and sent for one connection before the others get a turn, though the kernel
+/// would take more: a few milliseconds' worth.
+pub const SEALED_PER_TURN: usize = 4 * SEALED_TOGETHER_MAX;
+
 /// A frame with no more than this in it goes to its stream in one piece, head and payload together:
 /// copying so much costs less than going there twice.
 pub const GATHERED_FRAME_BYTES_MAX: usize = 512;

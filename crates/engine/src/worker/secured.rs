@@ -17,7 +17,7 @@ use crate::file::Truncated;
 use crate::outbox::Outbox;
 use crate::protocol::Protocol;
 use crate::secured::{Load, Stage};
-use crate::settings::{DRAINED_HEAD_GRACE, SEALED_TOGETHER_MAX, TRANSMIT_BUDGET};
+use crate::settings::{DRAINED_HEAD_GRACE, SEALED_PER_TURN, SEALED_TOGETHER_MAX, TRANSMIT_BUDGET};
 use crate::stream::{ConnectionId, StreamId};
 use crate::tls::{Alpn, End, HEADROOM_BYTES, Progress, Session};
 use crate::transport::Received;
@@ -194,20 +194,21 @@ impl Worker {
     }
 
     fn seal_load(&self, id: ConnectionId, mut session: Session, mut load: Load<'_>, now: Instant) {
+        let mut sent = 0;
         loop {
             let records = records(&mut session, &mut load);
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
+            let has_open_head = connection.protocol.has_open_head();
             let Some((secured, outbox, transport)) = connection.sealing() else { return };
-            let mut sent = 0;
             if let Ok(records) = &records {
-                sent = secured.send(records, transport);
+                sent += secured.send(records, transport);
                 let goes_on = secured.is_wire_clear() && !transport.is_stuck();
-                if goes_on && load.is_empty() {
+                if goes_on && load.is_empty() && !has_open_head {
                     // What has been written meanwhile.
                     load = Load::new(secured.take_more(outbox));
                 }
-                if goes_on && !load.is_empty() && !records.is_empty() {
+                if goes_on && !load.is_empty() && !records.is_empty() && sent < SEALED_PER_TURN {
                     continue;
                 }
             }
@@ -215,14 +216,10 @@ impl Worker {
             match records {
                 Ok(_) => connection.note_sent(sent, now, &self.settings.limits),
                 Err(Fault::Truncated) => connection.note_truncated(),
-                Err(Fault::Raised) => connection.transport.broken = true,
+                Err(Fault::Reported) => connection.transport.broken = true,
             }
             if let Some(spare) = spare {
                 tables.keep_outbox(spare);
-            }
-            drop(tables);
-            if matches!(records, Err(Fault::Raised)) {
-                Raised.report(None);
             }
             return;
         }
@@ -307,10 +304,23 @@ fn note_progress(
 
 /// Why nothing can be sealed.
 enum Fault {
-    /// An exception is set.
-    Raised,
+    /// An exception, which has been reported.
+    Reported,
     /// A file has become shorter.
     Truncated,
+}
+
+impl From<Raised> for Fault {
+    fn from(raised: Raised) -> Self {
+        raised.report(None);
+        Self::Reported
+    }
+}
+
+impl From<Truncated> for Fault {
+    fn from(Truncated: Truncated) -> Self {
+        Self::Truncated
+    }
 }
 
 /// The next records to be sent, of up to `SEALED_TOGETHER_MAX` bytes.
@@ -318,14 +328,14 @@ fn records(session: &mut Session, load: &mut Load<'_>) -> Result<SmallVec<[Objec
     let mut records = SmallVec::new();
     let mut sealed = 0;
     while sealed < SEALED_TOGETHER_MAX {
-        let plaintext = load.next().map_err(|Truncated| Fault::Truncated)?;
+        let plaintext = load.next()?;
         if plaintext.is_empty() {
             break;
         }
-        let count = session.seal(plaintext).map_err(|Raised| Fault::Raised)?;
+        let count = session.seal(plaintext)?;
         load.advance(count);
         sealed += count;
-        records.extend(session.output().map_err(|Raised| Fault::Raised)?);
+        records.extend(session.output()?);
     }
     Ok(records)
 }
