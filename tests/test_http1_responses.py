@@ -99,6 +99,15 @@ def test_date_goes_on_while_the_server_is_idle(server: Server) -> None:
             time.sleep(0.1)
 
 
+def test_date_is_that_of_an_answer_long_after_its_request(start: Start) -> None:
+    server = start("support.apps:app")
+    with server.connect() as wire:
+        wire.send_request("GET", "/delay/3000/late")
+        date = (wire.response().header(b"date") or b"").decode()
+    # One more than the clock's grain.
+    assert time.time() - email.utils.parsedate_to_datetime(date).timestamp() < 2
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [

@@ -379,3 +379,10 @@ def memory_bytes(server: Server, line: str) -> int:
         found = re.search(rf"{line}:\s+(\d+) kB", status.read())
     assert found is not None
     return int(found[1]) << 10
+
+
+def test_exit_in_a_task_that_received_a_message_ends_the_server(start: Start) -> None:
+    server = start("support.apps:app")
+    with WebSocket(server, "/exit-in-task") as socket:
+        socket.text("go")
+        assert server.wait() == 7

@@ -97,7 +97,9 @@ async def call_soon(scope: Scope, receive: Receive, send: Send) -> None:
     vars(loop)["call_soon"] = replacement
     loop.call_soon(done.set_result, None)
     await done
-    is_kept = vars(loop).pop("call_soon") is replacement
+    is_kept = vars(loop).get("call_soon") is replacement
+    if argument(scope) == "remove":
+        del vars(loop)["call_soon"]
     await respond_literal(send, [called, is_kept])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from support.asgi import (
@@ -267,3 +268,17 @@ async def publish(scope: Scope, receive: Receive, send: Send) -> None:
         for other in subscribers:
             await send_text(other, message["text"])
         await send_text(send, len(subscribers))
+
+
+@websocket_route("exit-in-task")
+async def exit_in_task(scope: Scope, receive: Receive, send: Send) -> None:
+    """The first message ends the process, from a task of the application's own."""
+    await accept(receive, send)
+
+    async def wait() -> None:
+        await receive()
+        sys.exit(7)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(60)
+    await waiting

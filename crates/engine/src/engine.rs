@@ -26,6 +26,7 @@ use crate::ffi::fd;
 use crate::ffi::object::Object;
 use crate::ffi::owner::{Owner, ThreadBound};
 use crate::ffi::shared::shared_words;
+use crate::ffi::text;
 use crate::load::SharedLoad;
 use crate::settings::Settings;
 use crate::static_files::StaticFiles;
@@ -326,6 +327,8 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
     let capture = Capture::new(attributes, call_soon).map_err(raised)?;
     let has_eager_tasks = py.version_info() >= (3, 12);
     let all_tasks = if has_eager_tasks { None } else { all_tasks(py)? };
+    // `nest_asyncio` does not know others.
+    let can_be_nested = event_loop.is_instance(&py.import("asyncio")?.getattr("BaseEventLoop")?)?;
     TaskMaker::new(Asyncio {
         task_type: own(py.import("asyncio")?.getattr("Task")?),
         event_loop: Object::from_bound(event_loop),
@@ -334,7 +337,10 @@ fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {
         capture,
         all_tasks,
         has_eager_tasks,
-        is_nested: event_loop.hasattr("_nest_patched")?,
+        nested_mark: can_be_nested
+            .then(|| text::ascii(b"_nest_patched"))
+            .transpose()
+            .map_err(raised)?,
     })
     .map_err(raised)
 }

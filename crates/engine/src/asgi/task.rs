@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use crate::ffi::all_tasks::AllTasks;
-use crate::ffi::call::{call, call_method, call_with};
+use crate::ffi::call::{call, call_method, call_with, has_attribute};
 use crate::ffi::capture::Capture;
 use crate::ffi::containers::{is_true, new_dict, set_item};
 use crate::ffi::error::Raised;
@@ -30,8 +30,9 @@ pub struct Asyncio {
     pub all_tasks: Option<AllTasks>,
     /// A task makes its first step when it is made.
     pub has_eager_tasks: bool,
-    /// The loop may run inside a step (`nest_asyncio`), which must then not be one of `on_ready`.
-    pub is_nested: bool,
+    /// The loop's attribute that says that it may run inside a step (`nest_asyncio`), which must then
+    /// not be one of `on_ready`; `None` for a loop that cannot.
+    pub nested_mark: Option<Object>,
 }
 
 /// Makes tasks.
@@ -59,10 +60,12 @@ impl TaskMaker {
         Ok(Self { asyncio, keywords, has_factory: Cell::new(false), is_outside: Cell::new(false) })
     }
 
-    /// Looks whether the application has set a task factory meanwhile.
+    /// Looks whether the application has set a task factory meanwhile, or nested the loop.
     pub fn refresh(&self) -> Result<(), Raised> {
         let factory = call(&self.asyncio.task_factory, &[])?;
-        self.has_factory.set(self.asyncio.is_nested || !factory.is_none());
+        let mark = self.asyncio.nested_mark.as_ref();
+        let is_nested = mark.is_some_and(|mark| has_attribute(&self.asyncio.event_loop, mark));
+        self.has_factory.set(is_nested || !factory.is_none());
         Ok(())
     }
 

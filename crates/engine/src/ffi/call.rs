@@ -92,6 +92,12 @@ pub fn attribute(object: &Object, name: &Object) -> Result<Object, Raised> {
     unsafe { Object::from_new(ffi::PyObject_GetAttr(object.as_ptr(), name.as_ptr())) }
 }
 
+/// `hasattr(object, name)`.
+pub fn has_attribute(object: &Object, name: &Object) -> bool {
+    // SAFETY: live objects.
+    unsafe { ffi::PyObject_HasAttr(object.as_ptr(), name.as_ptr()) != 0 }
+}
+
 /// `object.name = value`.
 pub fn set_attribute(object: &Object, name: &Object, value: &Object) -> Result<(), Raised> {
     // SAFETY: live objects.

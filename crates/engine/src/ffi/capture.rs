@@ -6,16 +6,16 @@
 //! call, the loop's instance attribute `call_soon` is a function that keeps that step here, to be
 //! run at once; all other callbacks it passes on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::ffi;
 use smallvec::SmallVec;
 
 use crate::ffi::call;
-use crate::ffi::containers::{get_item, set_item};
+use crate::ffi::containers::{get_item, new_list, replace_item, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::function;
-use crate::ffi::native::guarded;
+use crate::ffi::native::{attached, guarded};
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
@@ -29,6 +29,7 @@ struct Captured {
 
 thread_local! {
     static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Closed) };
+    static IS_PASSING_ON: Cell<bool> = const { Cell::new(false) };
 }
 
 enum Slot {
@@ -45,6 +46,8 @@ pub struct Capture {
     name: Object,
     call_soon: Object,
     function: Object,
+    /// A list: where the function passes other callbacks on to, and `call_soon`.
+    target: Object,
     /// What was there before, while the function is.
     replaced: RefCell<Option<Object>>,
 }
@@ -53,8 +56,9 @@ impl Capture {
     /// `attributes` is the loop's `__dict__`, `call_soon` its bound method.
     pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
         let name = text::ascii(b"call_soon")?;
-        let function = function::bind(DEFINITION, &call_soon)?;
-        Ok(Self { attributes, name, call_soon, function, replaced: RefCell::new(None) })
+        let target = new_list(2, |_| Ok(call_soon.clone()))?;
+        let function = function::bind(CALL_SOON, &target)?;
+        Ok(Self { attributes, name, call_soon, function, target, replaced: RefCell::new(None) })
     }
 
     /// Runs `make` and then the callback that it gave to the loop, if any.
@@ -67,8 +71,10 @@ impl Capture {
         let result = make();
         let slot = SLOT.replace(Slot::Closed);
         let object = result?;
-        if let Slot::Full(captured) = slot {
-            run(&captured, &self.call_soon)?;
+        if let Slot::Full(captured) = slot
+            && let Err(raised) = captured.run(&self.call_soon)
+        {
+            raised.report(Some(&captured.callback));
         }
         Ok(object)
     }
@@ -77,10 +83,12 @@ impl Capture {
         if self.replaced.borrow().is_some() {
             return Ok(());
         }
-        let present = get_item(&self.attributes, &self.name)?;
-        set_item(&self.attributes, &self.name, &self.function)?;
         // The entry stays, since changing one is cheaper than adding and removing it.
-        self.replaced.replace(Some(present.unwrap_or_else(|| self.call_soon.clone())));
+        let present = get_item(&self.attributes, &self.name)?;
+        let present = present.unwrap_or_else(|| self.call_soon.clone());
+        replace_item(&self.target, 0, &present)?;
+        set_item(&self.attributes, &self.name, &self.function)?;
+        self.replaced.replace(Some(present));
         Ok(())
     }
 
@@ -114,33 +122,59 @@ impl Capture {
     }
 }
 
-/// What `Handle._run` does. A callback that cannot run here goes to the loop after all.
-fn run(captured: &Captured, call_soon: &Object) -> Result<(), Raised> {
-    // SAFETY: a live context, left again whatever the callback did.
-    let result = unsafe {
-        if ffi::PyContext_Enter(captured.context.as_ptr()) < 0 {
-            return Err(Raised);
-        }
-        let result = match &captured.argument {
-            Some(argument) => call::call(&captured.callback, &[argument]),
-            None => call::call(&captured.callback, &[]),
+impl Captured {
+    /// What `Handle._run` does. A callback that cannot run here goes to the loop after all, and so
+    /// does what ends the program.
+    fn run(&self, call_soon: &Object) -> Result<(), Raised> {
+        // SAFETY: a live context, left again whatever the callback did.
+        let result = unsafe {
+            if ffi::PyContext_Enter(self.context.as_ptr()) < 0 {
+                Raised.forget::<()>();
+                return self.leave_to(call_soon);
+            }
+            let result = match &self.argument {
+                Some(argument) => call::call(&self.callback, &[argument]),
+                None => call::call(&self.callback, &[]),
+            };
+            if ffi::PyContext_Exit(self.context.as_ptr()) < 0 {
+                return Err(Raised);
+            }
+            result
         };
-        if ffi::PyContext_Exit(captured.context.as_ptr()) < 0 {
-            return Err(Raised);
+        // The step of a task only raises what is to end the loop: `SystemExit`, `KeyboardInterrupt`.
+        if let Err(raised) = result {
+            let exception = raised.take(attached());
+            call::call(call_soon, &[&function::bind(RAISE, &exception)?])?;
         }
-        result
-    };
-    if let Err(raised) = result {
-        raised.report(Some(&captured.callback));
-        let context = call::keyword_names(&["context"])?;
-        let (callback, argument) = (&captured.callback, captured.argument.as_ref());
-        let arguments: SmallVec<[&Object; 2]> = [callback].into_iter().chain(argument).collect();
-        call::call_keywords(call_soon, &arguments, &context, &[&captured.context])?;
+        Ok(())
     }
-    Ok(())
+
+    fn leave_to(&self, call_soon: &Object) -> Result<(), Raised> {
+        let context = call::keyword_names(&["context"])?;
+        let arguments: SmallVec<[&Object; 2]> =
+            [&self.callback].into_iter().chain(self.argument.as_ref()).collect();
+        call::call_keywords(call_soon, &arguments, &context, &[&self.context]).map(drop)
+    }
 }
 
-const DEFINITION: &ffi::PyMethodDef = &ffi::PyMethodDef {
+const RAISE: &ffi::PyMethodDef = &ffi::PyMethodDef {
+    ml_name: c"raise_exception".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunction: raise_exception },
+    ml_flags: ffi::METH_NOARGS,
+    ml_doc: std::ptr::null(),
+};
+
+unsafe extern "C" fn raise_exception(
+    exception: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    guarded(std::ptr::null_mut(), || {
+        // SAFETY: bound to a live exception.
+        Err(Raised::restore(attached(), unsafe { Object::from_borrowed(exception) }))
+    })
+}
+
+const CALL_SOON: &ffi::PyMethodDef = &ffi::PyMethodDef {
     ml_name: c"call_soon".as_ptr(),
     ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call_soon },
     ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
@@ -148,7 +182,7 @@ const DEFINITION: &ffi::PyMethodDef = &ffi::PyMethodDef {
 };
 
 unsafe extern "C" fn call_soon(
-    real: *mut ffi::PyObject,
+    target: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
@@ -156,7 +190,8 @@ unsafe extern "C" fn call_soon(
     guarded(std::ptr::null_mut(), || {
         let count = count.cast_unsigned();
         // SAFETY: the calling convention: `count` positional arguments, then as many as `names`
-        // has. Only the step of a task comes as a callback, with or without a future, and a context.
+        // has; bound to a list of two. Only the step of a task comes as a callback, with or without
+        // a future, and a context.
         unsafe {
             let keywords =
                 if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names).cast_unsigned() };
@@ -169,7 +204,12 @@ unsafe extern "C" fn call_soon(
                 }));
                 return Ok(Object::none().into_raw());
             }
-            Ok(ffi::PyObject_Vectorcall(real, arguments, count, names))
+            // What somebody has put around the function when it was there comes back to it.
+            let is_back = IS_PASSING_ON.replace(true);
+            let next = Object::from_borrowed(ffi::PyList_GET_ITEM(target, isize::from(is_back)));
+            let handle = ffi::PyObject_Vectorcall(next.as_ptr(), arguments, count, names);
+            IS_PASSING_ON.set(is_back);
+            Ok(handle)
         }
     })
 }

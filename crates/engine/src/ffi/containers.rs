@@ -95,6 +95,13 @@ pub fn new_list(
     }
 }
 
+/// `list[index] = item`.
+pub fn replace_item(list: &Object, index: usize, item: &Object) -> Result<(), Raised> {
+    let (index, item) = (index.cast_signed(), item.clone().into_raw());
+    // SAFETY: a live object, and a reference of its own for the list.
+    check(unsafe { ffi::PyList_SetItem(list.as_ptr(), index, item) })
+}
+
 /// A tuple of two.
 pub fn pair(first: Object, second: Object) -> Result<Object, Raised> {
     // SAFETY: as for `new_list`.

@@ -143,7 +143,8 @@ impl Worker {
         self.application.tasks.begin_turn();
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
-        self.tables.borrow_mut().gathered = Some(Vec::new());
+        // A nested loop may have come back in the middle of another turn.
+        let outer = self.tables.borrow_mut().gathered.replace(Vec::new());
         let mut gathering_since = now;
         for event in &ready {
             match event.key.checked_sub(LISTENER_KEY) {
@@ -156,7 +157,7 @@ impl Worker {
             }
         }
         self.flush_gathered(now);
-        self.tables.borrow_mut().gathered = None;
+        self.tables.borrow_mut().gathered = outer;
         self.application.tasks.end_turn();
         ready.clear();
         self.tables.borrow_mut().ready = ready;
