@@ -6,11 +6,12 @@ import json
 import logging
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Start
+from conftest import Start, speaking
 from pronghorn.access_format import FIELDS, GUNICORN_FIELDS, format_complaint, line_pieces
 from pronghorn.access_log import AccessLog
 from pronghorn.logging import AccessFormatter, JSONFormatter
@@ -38,11 +39,17 @@ def line_after(server: Server, target: str, *fields: str, method: str = "GET") -
 
 
 @pytest.fixture(scope="module", params=[{}, FILTERED], ids=["plain", "filtered"])
-def formatted(request: pytest.FixtureRequest, start_module: Start) -> Server:
+def formatted_http1(request: pytest.FixtureRequest, start_module: Start) -> Server:
     """Written natively, and through records: the lines are the same."""
     return start_module(
         "support.apps:app", "--access-log-format", FORMAT, environment=request.param
     )
+
+
+@pytest.fixture(scope="module", params=["http1", "http2"])
+def formatted(request: pytest.FixtureRequest, formatted_http1: Server) -> Iterator[Server]:
+    with speaking(formatted_http1, request.param) as spoken:
+        yield spoken
 
 
 @pytest.fixture(scope="module", params=[{}, FILTERED], ids=["plain", "filtered"])
@@ -65,9 +72,9 @@ def test_line_tells_every_field(formatted: Server, key: str) -> None:
         path,
         query,
         f"{path}?{query}" if query != "-" else path,
-        "HTTP/1.1",
-        "1.1",
-        f"GET {values[6]} HTTP/1.1",
+        f"HTTP/{formatted.http_version}",
+        formatted.http_version,
+        f"GET {values[6]} HTTP/{formatted.http_version}",
         "http",
         "200",
         "200 OK",

@@ -220,8 +220,9 @@ def test_fields_about_the_connection_are_left_out(peer: Peer, key: str) -> None:
         [("send", start_message(200, (b"content-length", b"5"))), ("send", body_message(b"four"))],
         [("send", start_message(200, (b"content-length", b"3"))), ("send", body_message(b"four"))],
         [("send", start_message()), ("fill", 10), ("raise", "late")],
+        [("send", {**start_message(), "trailers": True}), ("send", body_message(b"a"))],
     ],
-    ids=["less", "more", "raised"],
+    ids=["less", "more", "raised", "without trailers"],
 )
 def test_answer_that_cannot_be_completed_is_reset(
     peer: Peer, key: str, steps: list[tuple[object, ...]]

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import ssl
+import zlib
 from collections.abc import Iterator
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
 import pytest
+import wsproto
+import wsproto.events
 from conftest import Start
 from support import frames
 from support.http2 import (
@@ -20,15 +29,30 @@ from support.http2 import (
     ResetError,
     frame,
 )
-from support.remote import wait_for_records
+from support.remote import wait_for_record, wait_for_records, wait_for_waiting
 from support.server import Server
+from support.tls import Certificates, TLSSocket
+from support.wire import connect as connect_socket
 
+APP = "support.apps:app"
 TEXT = 1
 
 
-@pytest.fixture
-def peer(server: Server) -> Iterator[Peer]:
-    with Peer(server.address) as peer:
+def context_of(certificates: Certificates) -> ssl.SSLContext:
+    context = certificates.client()
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+@pytest.fixture(params=["clear", "tls"])
+def peer(
+    request: pytest.FixtureRequest, certificates: Certificates, server: Server
+) -> Iterator[Peer]:
+    context = None
+    if request.param == "tls":
+        server = request.getfixturevalue("shared_tls_server")
+        context = context_of(certificates)
+    with Peer(server.address, context=context) as peer:
         peer.wait_for(SETTINGS)
         yield peer
 
@@ -39,7 +63,7 @@ def connect(peer: Peer, target: str, *fields: tuple[str, str], protocol: str = "
     pseudo = [
         (":method", "CONNECT"),
         (":protocol", protocol),
-        (":scheme", "http"),
+        (":scheme", peer.scheme),
         (":path", target),
         (":authority", peer.wire.host),
     ]
@@ -92,7 +116,8 @@ def test_scope_is_that_of_a_websocket(peer: Peer) -> None:
     shown = read(peer, number, int.from_bytes(head[2:], "big"))
     assert b"'type': 'websocket'" in shown
     assert b"'http_version': '2'" in shown
-    assert b"'scheme': 'ws'" in shown
+    scheme = "ws" if peer.scheme == "http" else "wss"
+    assert f"'scheme': '{scheme}'".encode() in shown
 
 
 def test_other_protocols_are_refused(peer: Peer) -> None:
@@ -101,23 +126,236 @@ def test_other_protocols_are_refused(peer: Peer) -> None:
     peer.assert_open()
 
 
-def test_stream_that_is_taken_back_ends_the_websocket(peer: Peer, server: Server) -> None:
-    number = connect(peer, "/echo")
-    peer.send(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
+@pytest.mark.parametrize("way", ["reset", "end"])
+def test_stream_that_is_taken_back_ends_the_websocket(server: Server, key: str, way: str) -> None:
+    with Peer(server.address) as peer:
+        number = connect(peer, f"/record/{key}")
+        if way == "reset":
+            peer.send(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
+        else:
+            peer.send(DATA, END_STREAM, number)
+        wait_for_record(server, key, {"type": "websocket.disconnect", "code": 1006})
+        peer.assert_open()
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "body"),
+    [
+        ("/deny/denied", 403, b""),
+        ("/denial-response/denied", 418, b"teapot"),
+        ("/return/early", 500, b"Internal Server Error"),
+        ("/raise/early", 500, b"Internal Server Error"),
+    ],
+)
+def test_handshake_can_be_denied(peer: Peer, target: str, status: int, body: bytes) -> None:
+    response = peer.response(connect(peer, target))
+    assert (response.status, response.body) == (status, body)
     peer.assert_open()
-    server.barrier()
 
 
-def test_what_comes_with_the_end_of_a_stream_counts(peer: Peer, server: Server, key: str) -> None:
+def test_handshake_of_another_version_is_refused(peer: Peer) -> None:
+    number = peer.number()
+    pseudo = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", peer.scheme)]
+    place = [(":path", "/echo"), (":authority", peer.wire.host)]
+    block = peer.block([*pseudo, *place, ("sec-websocket-version", "12")])
+    peer.send(HEADERS, END_HEADERS, number, block)
+    assert peer.response(number).status in (400, 426)
+    peer.assert_open()
+
+
+def test_application_closes_its_stream_and_no_other(peer: Peer) -> None:
+    other = connect(peer, "/echo")
+    number = connect(peer, "/close/closed/3000/enough")
+    head = read(peer, number, 2)
+    code = read(peer, number, head[1])
+    assert head[0] == 0x88
+    peer.send(DATA, 0, number, frames.frame(8, code))
+    peer.response(number)
+    peer.send(DATA, 0, other, frames.frame(TEXT, b"one"))
+    assert read(peer, other, 5) == b"\x81\x03one"
+
+
+@pytest.mark.parametrize("endpoint", ["return/accepted", "raise/accepted"])
+def test_application_that_ends_without_closing_ends_its_stream(peer: Peer, endpoint: str) -> None:
+    number = connect(peer, f"/{endpoint}")
+    while not peer.answers[number].is_over:
+        peer.read_frame()
+    peer.assert_open()
+
+
+def test_pings_are_answered(peer: Peer) -> None:
+    number = connect(peer, "/echo")
+    peer.send(DATA, 0, number, frames.frame(9, b"ping"))
+    assert read(peer, number, 6) == b"\x8a\x04ping"
+
+
+def test_message_may_come_in_single_bytes(peer: Peer) -> None:
+    number = connect(peer, "/echo")
+    for byte in frames.frame(TEXT, b"slow"):
+        peer.send(DATA, 0, number, bytes([byte]))
+    assert read(peer, number, 6) == b"\x81\x04slow"
+
+
+def test_what_breaks_a_rule_ends_its_stream_with_the_reason(peer: Peer) -> None:
+    number = connect(peer, "/echo")
+    # An unmasked frame.
+    peer.send(DATA, 0, number, b"\x81\x03one")
+    closed = read(peer, number, 4)
+    assert (closed[0], closed[2:]) == (0x88, (1002).to_bytes(2, "big"))
+    peer.assert_open()
+
+
+def test_messages_are_compressed_where_that_is_agreed_on(peer: Peer) -> None:
+    number = connect(peer, "/echo", ("sec-websocket-extensions", "permessage-deflate"))
+    agreed = dict(peer.answers[number].heads[0])[b"sec-websocket-extensions"]
+    assert agreed.startswith(b"permessage-deflate")
+    message = frames.frame(TEXT, b"again and " * 1000)
+    for start in range(0, len(message), 16384):
+        peer.send(DATA, 0, number, message[start : start + 16384])
+    head = read(peer, number, 2)
+    assert head[0] == 0xC1
+    length = head[1] if head[1] < 126 else int.from_bytes(read(peer, number, 2), "big")
+    plain = zlib.decompressobj(-15).decompress(read(peer, number, length) + b"\0\0\xff\xff")
+    assert plain == b"again and " * 1000
+
+
+def test_largest_message_is_that_of_the_option(start: Start) -> None:
+    server = start(APP, "--ws-max-size", "1000")
+    with Peer(server.address) as peer:
+        number = connect(peer, "/echo")
+        peer.send(DATA, 0, number, frames.frame(TEXT, b"x" * 1001))
+        assert read(peer, number, 4)[2:] == (1009).to_bytes(2, "big")
+        peer.assert_open()
+
+
+def test_limit_on_concurrency_holds(start: Start) -> None:
+    server = start(APP, "--limit-concurrency", "2")
+    with Peer(server.address) as peer:
+        numbers = [connect(peer, "/echo") for _ in range(2)]
+        assert peer.response(connect(peer, "/echo")).status == 503
+        peer.send(DATA, 0, numbers[1], frames.frame(TEXT, b"one"))
+        assert read(peer, numbers[1], 5) == b"\x81\x03one"
+
+
+def test_client_that_does_not_read_is_not_read_from(start: Start) -> None:
+    server = start(APP)
+    with Peer(server.address, window=None) as peer:
+        peer.wait_for(SETTINGS)
+        number = connect(peer, "/echo")
+        message = frames.frame(TEXT, b"x" * 16000)
+        sent = 0
+        # Its own window is 64 KiB; the server's is what echoes fill besides the queue of messages.
+        while peer.room(number) >= len(message):
+            peer.send(DATA, 0, number, message)
+            sent += 1
+            server.barrier()
+            while peer.wire.is_readable():
+                peer.read_frame()
+            assert sent < 100, "there is no end to what the server takes"
+        assert server.rss_bytes() < 300 << 20
+
+
+def test_shutdown_tells_every_stream(start: Start, key: str) -> None:
+    server = start(APP)
+    with Peer(server.address) as peer:
+        numbers = [connect(peer, f"/record/{key}-{index}") for index in range(3)]
+        server.signal(signal.SIGTERM)
+        for number in numbers:
+            assert read(peer, number, 4) == b"\x88\x02" + (1012).to_bytes(2, "big")
+            peer.send(DATA, 0, number, frames.close_frame(1012))
+            peer.response(number)
+        assert peer.wait_for_goaway().code == 0
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_shutdown_does_not_wait_for_clients_that_do_not_answer(start: Start) -> None:
+    server = start(APP)
+    with Peer(server.address) as peer:
+        number = connect(peer, "/echo")
+        server.signal(signal.SIGTERM)
+        assert read(peer, number, 4) == b"\x88\x02" + (1012).to_bytes(2, "big")
+        assert server.wait() == -signal.SIGTERM
+
+
+def test_handshake_that_waits_is_refused_at_shutdown(start: Start, key: str) -> None:
+    server = start(APP, "--timeout-graceful-shutdown", "3")
+    with Peer(server.address) as peer:
+        number = peer.number()
+        pseudo = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http")]
+        place = [(":path", f"/late-accept/{key}"), (":authority", peer.wire.host)]
+        block = peer.block([*pseudo, *place, ("sec-websocket-version", "13")])
+        peer.send(HEADERS, END_HEADERS, number, block)
+        wait_for_waiting(server, key)
+        server.signal(signal.SIGTERM)
+        assert peer.response(number).status == 503
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_client_made_of_the_usual_libraries(
+    shared_tls_server: Server, certificates: Certificates
+) -> None:
+    """`h2` and `wsproto`, which Hypercorn and others are made of, over TLS."""
+    address = shared_tls_server.address
+    tls = TLSSocket(connect_socket(address), context_of(certificates))
+    tls.handshake()
+    tls.settimeout(10)
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    client.initiate_connection()
+    stream = client.get_next_available_stream_id()
+    socket = wsproto.Connection(wsproto.ConnectionType.CLIENT)
+    received: list[wsproto.events.Event] = []
+
+    def talk(until: type[h2.events.Event]) -> None:
+        while True:
+            tls.sendall(client.data_to_send())
+            events = client.receive_data(tls.recv(65536))
+            for event in events:
+                if isinstance(event, h2.events.DataReceived):
+                    client.acknowledge_received_data(event.flow_controlled_length, stream)
+                    if event.data:
+                        socket.receive_data(event.data)
+                    received.extend(socket.events())
+            if any(isinstance(event, until) for event in events):
+                return
+
+    try:
+        talk(h2.events.RemoteSettingsChanged)
+        code = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
+        assert client.remote_settings[code] == 1
+        head = {
+            ":method": "CONNECT",
+            ":protocol": "websocket",
+            ":scheme": "https",
+            ":path": "/echo",
+            ":authority": shared_tls_server.host,
+            "sec-websocket-version": "13",
+        }
+        client.send_headers(stream, list(head.items()))
+        talk(h2.events.ResponseReceived)
+        for text in ("one", "two" * 1000):
+            client.send_data(stream, socket.send(wsproto.events.TextMessage(text)))
+            received.clear()
+            while not (received and getattr(received[-1], "message_finished", False)):
+                talk(h2.events.DataReceived)
+            assert "".join(str(getattr(event, "data", "")) for event in received) == text
+        client.send_data(stream, socket.send(wsproto.events.CloseConnection(1000)))
+        talk(h2.events.StreamEnded)
+        assert isinstance(received[-1], wsproto.events.CloseConnection)
+    finally:
+        tls.close()
+
+
+def test_what_comes_with_the_end_of_a_stream_counts(server: Server, key: str) -> None:
     # As Chromium does when a page is left.
-    number = connect(peer, f"/record/{key}")
-    last = frames.frame(TEXT, b"last words") + frames.close_frame(1001)
-    reset = frame(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
-    peer.wire.send(frame(DATA, 0, number, last) + reset)
-    assert wait_for_records(server, key, 2) == [
-        {"type": "websocket.receive", "text": "last words"},
-        {"type": "websocket.disconnect", "code": 1001, "reason": ""},
-    ]
+    with Peer(server.address) as peer:
+        number = connect(peer, f"/record/{key}")
+        last = frames.frame(TEXT, b"last words") + frames.close_frame(1001)
+        reset = frame(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))
+        peer.wire.send(frame(DATA, 0, number, last) + reset)
+        assert wait_for_records(server, key, 2) == [
+            {"type": "websocket.receive", "text": "last words"},
+            {"type": "websocket.disconnect", "code": 1001, "reason": ""},
+        ]
 
 
 def test_without_websockets_there_are_no_tunnels(start: Start) -> None:

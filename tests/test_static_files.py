@@ -12,7 +12,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from conftest import Start
+from conftest import Start, speaking
 from support.server import Server, serve
 from support.wire import Response, TruncatedError, Wire, request
 
@@ -65,9 +65,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def static(folder: Path) -> Iterator[Server]:
+def static_http1(folder: Path) -> Iterator[Server]:
     with serve("support.apps:app", "--static", f"/files={folder}") as server:
         yield server
+
+
+@pytest.fixture(scope="module", params=["http1", "http2"])
+def static(request: pytest.FixtureRequest, static_http1: Server) -> Iterator[Server]:
+    with speaking(static_http1, request.param) as spoken:
+        yield spoken
 
 
 def test_files_are_served_behind_a_readiness_path(start: Start, folder: Path) -> None:
@@ -130,31 +136,31 @@ def test_application_gets_everything_else(static: Server) -> None:
         assert ask(static, target).body == b"no such endpoint"
 
 
-def test_connection_is_kept_and_pipelined(static: Server) -> None:
+def test_connection_is_kept_and_pipelined(static_http1: Server) -> None:
     targets = ["/files/small.bin", "/", "/files/large.bin", "/files/none", "/files/empty.txt", "/"]
-    with static.connect() as wire:
+    with static_http1.connect() as wire:
         wire.send(b"".join(request("GET", target) for target in targets))
         bodies = [wire.response().body for _ in targets]
         wire.assert_open()
     assert bodies == [SMALL, b"hello", LARGE, b"Not Found", b"", b"hello"]
 
 
-def test_http_10_is_served_and_closed(static: Server) -> None:
-    with static.connect() as wire:
+def test_http_10_is_served_and_closed(static_http1: Server) -> None:
+    with static_http1.connect() as wire:
         wire.send(b"GET /files/small.bin HTTP/1.0\r\n\r\n")
         response = wire.response()
         assert (response.body, response.closes) == (SMALL, True)
         wire.assert_closed()
 
 
-def test_application_never_sees_these_requests(static: Server) -> None:
-    since = static.stdout.count()
-    ask(static, "/files/small.bin?a=%22", "X-Forwarded-For: 1.2.3.4")
-    static.stdout.wait_for(
+def test_application_never_sees_these_requests(static_http1: Server) -> None:
+    since = static_http1.stdout.count()
+    ask(static_http1, "/files/small.bin?a=%22", "X-Forwarded-For: 1.2.3.4")
+    static_http1.stdout.wait_for(
         r'1\.2\.3\.4:0 - "GET /files/small\.bin\?a=%22 HTTP/1\.1" 200 OK', since=since
     )
-    ask(static, "/files/none")
-    static.stdout.wait_for(r'"GET /files/none HTTP/1\.1" 404 Not Found', since=since)
+    ask(static_http1, "/files/none")
+    static_http1.stdout.wait_for(r'"GET /files/none HTTP/1\.1" 404 Not Found', since=since)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "get"])
@@ -242,9 +248,9 @@ def test_nothing_else_is_served(static: Server, target: str) -> None:
     assert b"secret" not in response.body
 
 
-def test_absolute_form_is_served_like_others(static: Server) -> None:
-    assert ask(static, f"{static.url}/files/small.bin").body == SMALL
-    assert ask(static, f"{static.url}/files/../secret.txt").status == 404
+def test_absolute_form_is_served_like_others(static_http1: Server) -> None:
+    assert ask(static_http1, f"{static_http1.url}/files/small.bin").body == SMALL
+    assert ask(static_http1, f"{static_http1.url}/files/../secret.txt").status == 404
 
 
 def test_directory_without_its_slash_is_redirected(static: Server) -> None:
@@ -440,12 +446,12 @@ def test_many_files_do_not_use_up_descriptors(start: Start, tmp_path: Path) -> N
     assert server.descriptor_count() < 200
 
 
-def test_clients_that_do_not_read_are_bounded(static: Server) -> None:
-    before = static.descriptor_count()
-    with Wire(static.address, receive_buffer_bytes=4096) as wire:
+def test_clients_that_do_not_read_are_bounded(static_http1: Server) -> None:
+    before = static_http1.descriptor_count()
+    with Wire(static_http1.address, receive_buffer_bytes=4096) as wire:
         wire.send(request("GET", "/files/large.bin") * 500)
-        static.barrier()
-        assert static.descriptor_count() <= before + 4
+        static_http1.barrier()
+        assert static_http1.descriptor_count() <= before + 4
         for _ in range(5):
             assert wire.response().body == LARGE
 

@@ -34,7 +34,8 @@ STREAM_CLOSED, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 5, 7, 8, 11
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 2, 3, 4
 MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE, ENABLE_CONNECT_PROTOCOL = 5, 6, 8
 
-Fields = Iterable[tuple[str | bytes, str | bytes]]
+Field = tuple[str | bytes, str | bytes]
+Fields = Iterable[Field]
 
 
 class Frame(NamedTuple):
@@ -152,7 +153,7 @@ class Peer:
         initial = self.settings.get(INITIAL_WINDOW_SIZE, 65535)
         return min(65535 + self._widened[0], initial + self._widened[stream])
 
-    def head(self, method: str = "GET", target: str = "/", *fields: tuple[str, str]) -> bytes:
+    def head(self, method: str = "GET", target: str = "/", *fields: Field) -> bytes:
         """A request's header block."""
         pseudo = [
             (":method", method),
@@ -171,11 +172,15 @@ class Peer:
         number, self._next = self._next, self._next + 2
         return number
 
-    def begin(self, method: str, target: str, *fields: tuple[str, str], end: bool = False) -> int:
+    def begin(self, method: str, target: str, *fields: Field, end: bool = False) -> int:
         """Sends a request's head; returns the stream's number."""
         number = self.number()
-        flags = END_HEADERS | (END_STREAM if end else 0)
-        self.send(HEADERS, flags, number, self.head(method, target, *fields))
+        block = self.head(method, target, *fields)
+        parts = [block[start : start + 16384] for start in range(0, len(block), 16384)]
+        for position, part in enumerate(parts):
+            kind = CONTINUATION if position else HEADERS
+            flags = END_HEADERS if position + 1 == len(parts) else 0
+            self.send(kind, flags | (END_STREAM if end and kind == HEADERS else 0), number, part)
         return number
 
     def request(

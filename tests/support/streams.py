@@ -59,7 +59,7 @@ class StreamWire:
             self._due.append(self.peer.begin(method, target, *pairs(fields), end=True))
 
     def begin(self, method: str, target: str, *fields: str, length: int | None = None) -> None:
-        told = () if length is None else (("content-length", str(length)),)
+        told = () if length is None else ((b"content-length", b"%d" % length),)
         self._due.append(self.peer.begin(method, target, *pairs(fields), *told))
         self._missing = length
 
@@ -110,7 +110,7 @@ class StreamWire:
             return True
         return False
 
-    def response(self, _: str = "GET", *, deadline_s: float = DEADLINE_S) -> Response:
+    def response(self, method: str = "GET", *, deadline_s: float = DEADLINE_S) -> Response:
         number = self._due[0]
         try:
             response = self.peer.response(number, deadline_s=deadline_s)
@@ -126,8 +126,11 @@ class StreamWire:
         answer = self._answer()
         self._read(lambda: bool(answer.heads), deadline_s)
         fields = answer.heads[0]
+        status = int(dict(fields)[b":status"])
+        if status < 200:
+            del answer.heads[0]
         headers = tuple(pair for pair in fields if pair[0] != b":status")
-        return Response(int(dict(fields)[b":status"]), b"", headers)
+        return Response(status, b"", headers)
 
     def read(self, count: int, *, deadline_s: float = DEADLINE_S) -> bytes:
         answer = self._answer()
@@ -166,7 +169,7 @@ class StreamWire:
             self.peer.read_frame(deadline_s=until - time.monotonic())
 
 
-def pairs(fields: tuple[str, ...]) -> list[tuple[str, str]]:
+def pairs(fields: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
     """Field lines of HTTP/1.1 as HTTP/2 has them."""
-    split = (line.partition(":") for line in fields)
-    return [(name.lower(), value.strip(" \t")) for name, _, value in split]
+    split = (line.encode("latin-1").partition(b":") for line in fields)
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in split]

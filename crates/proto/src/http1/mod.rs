@@ -12,7 +12,9 @@ pub(crate) mod syntax;
 
 pub use date::DefaultHeaders;
 pub(crate) use request::is_forwarding_alias;
-pub(crate) use response::{BodyWriter, Declared, content_length, refusal_text};
+pub(crate) use response::{
+    BodyWriter, Declared, content_length, is_misplaced_trailer, refusal_text,
+};
 pub use response::{reason_phrase, write_field_line};
 pub use state::{Connection, Next};
 pub use syntax::{decimal, is_token, list_members, trim};

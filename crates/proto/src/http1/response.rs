@@ -220,7 +220,7 @@ pub fn trailer_lines(
     for (name, value) in headers {
         let line = out.len();
         let mut outcome = write_field_line(name, value, out);
-        if outcome.is_ok() && is_misplaced(&out[line..line + name.len()]) {
+        if outcome.is_ok() && is_misplaced_trailer(&out[line..line + name.len()]) {
             outcome = Err(ApplicationError::InvalidTrailer);
         }
         if let Err(error) = outcome {
@@ -232,7 +232,7 @@ pub fn trailer_lines(
 }
 
 /// Whether a field must be known before the body (RFC 9110, 6.5.1).
-fn is_misplaced(lower_name: &[u8]) -> bool {
+pub fn is_misplaced_trailer(lower_name: &[u8]) -> bool {
     matches!(
         lower_name,
         b"authorization"

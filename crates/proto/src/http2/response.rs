@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::error::{ApplicationError, Reject};
-use crate::http1::{Declared, syntax};
+use crate::http1::{Declared, is_misplaced_trailer, syntax};
 
 /// The lines that every response has, taken apart again only when they change.
 #[derive(Debug, Default)]
@@ -70,16 +70,28 @@ pub fn open_head(
     Ok(OpenHead { status, declared, response })
 }
 
-/// Fields without a head: trailers, or those of an informational response.
-pub fn fields(headers: &[(&[u8], &[u8])]) -> Result<HeaderMap, ApplicationError> {
+/// Fields that follow a body.
+pub fn trailers(headers: &[(&[u8], &[u8])]) -> Result<HeaderMap, ApplicationError> {
     let mut map = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         let (name, value) = field(name, value)?;
-        if !is_of_connection(&name) {
-            map.append(name, value);
+        if is_misplaced_trailer(name.as_str().as_bytes()) {
+            return Err(ApplicationError::InvalidTrailer);
         }
+        map.append(name, value);
     }
     Ok(map)
+}
+
+/// An informational response with these links (RFC 8297).
+pub fn early_hint(links: &[&[u8]]) -> Result<Response<()>, ApplicationError> {
+    let mut hint = Response::new(());
+    *hint.status_mut() = StatusCode::EARLY_HINTS;
+    for link in links {
+        let (name, value) = field(b"link", link)?;
+        hint.headers_mut().append(name, value);
+    }
+    Ok(hint)
 }
 
 impl OpenHead {

@@ -213,7 +213,7 @@ impl Stream {
     }
 
     fn trailers(&mut self, headers: &[(&[u8], &[u8])], more: bool) -> Result<(), ApplicationError> {
-        let fields = response::fields(headers)?;
+        let fields = response::trailers(headers)?;
         if matches!(self.sending, Sending::HeadOpen { .. }) {
             self.flush();
         }
@@ -253,10 +253,7 @@ impl Stream {
         let (Sending::Nothing(send) | Sending::HeadOpen { send, .. }) = &mut self.sending else {
             return Ok(());
         };
-        let pairs: Vec<_> = links.iter().map(|link| (b"link".as_slice(), *link)).collect();
-        let mut hint = Response::new(());
-        *hint.status_mut() = StatusCode::EARLY_HINTS;
-        *hint.headers_mut() = response::fields(&pairs)?;
+        let hint = response::early_hint(links)?;
         // Fails only where the peer has reset the stream, of which the connection tells.
         let _ = send.send_informational(hint);
         Ok(())
