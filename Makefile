@@ -75,7 +75,7 @@ SECONDS ?= 600
 TARGET ?= http1
 fuzz:
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-	cd crates/proto && cargo +nightly fuzz run $(TARGET) -- -max_total_time=$(SECONDS)
+	cd crates/proto && cargo +nightly fuzz run -O $(TARGET) -- -max_total_time=$(SECONDS)
 
 ## fuzz-fastapi: the accelerator against FastAPI itself, 100,000 requests (about ten minutes)
 REQUESTS ?= 100000

@@ -8,8 +8,9 @@ use pronghorn_proto::limits::Http2Limits;
 use pronghorn_proto::limits::Limits;
 
 use support::http2::{
-    ACK, DATA, Driver, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, Frame, HEADERS, INTERNAL_ERROR,
-    PING, RST_STREAM, WINDOW_UPDATE, data, frame, get, head, hello, post, window_update,
+    ACK, CANCEL, DATA, Driver, END_HEADERS, END_STREAM, Event, FLOW_CONTROL_ERROR, Frame, HEADERS,
+    INTERNAL_ERROR, PING, RST_STREAM, WINDOW_UPDATE, data, frame, get, head, hello, post, reset,
+    window_update,
 };
 
 /// The first byte of the block of a head with this status (RFC 7541, appendix A).
@@ -219,4 +220,55 @@ fn client_that_ignores_the_window_is_told_so() {
         outcome.resets.get(&1) == Some(&FLOW_CONTROL_ERROR)
             || outcome.goaway == Some(FLOW_CONTROL_ERROR)
     );
+}
+
+#[test]
+fn everything_is_written_once_there_is_room() {
+    // More than `h2` keeps of an answer, in all sizes of pieces and of what is taken at once.
+    for piece in [1000, 65_536, 200_000] {
+        for bytes_max in [1, 16_384, 131_072, 1 << 30] {
+            let mut driver = Driver::new(&Limits::default());
+            driver.send(&hello(1 << 30)).send(&window_update(0, 1 << 30)).send(&get(1));
+            driver.take_frames();
+            driver.start(1, 200, &[]).expect("a start");
+            let data = vec![b'a'; piece];
+            for number in 0..9 {
+                let body = Outbound::Body { data: &data, more: number < 8 };
+                driver.connection.submit(1, b"", &body).expect("a piece");
+            }
+            let mut written = Vec::new();
+            loop {
+                let mut out = Vec::new();
+                driver.connection.poll_transmit(driver.now, &driver.limits, &mut out, bytes_max);
+                written.append(&mut out);
+                if !driver.connection.has_more() {
+                    break;
+                }
+            }
+            let frames = support::http2::frames(&written);
+            let bodies = frames.iter().filter(|frame| frame.kind == DATA);
+            assert_eq!(bodies.map(|frame| frame.payload.len()).sum::<usize>(), 9 * piece);
+            assert_eq!(frames.last().map(|frame| frame.flags), Some(END_STREAM));
+        }
+    }
+}
+
+// --- streams that are taken back ----------------------------------------------------------------
+
+#[test]
+fn peer_that_is_gone_is_told_of_though_its_reset_was_understood_late() {
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(1 << 20)).send(&window_update(0, 1 << 20)).send(&[get(1), get(3)].concat());
+    driver.start(3, 200, &[]).expect("a head");
+    driver.body(3, b"one", true).expect("a body");
+    // Acknowledgements have no room, so that the reset behind the pings is not understood.
+    driver.output_bytes_max = 0;
+    driver.answer(1, &b"a".repeat(100_000));
+    driver.connection.receive(driver.now, &frame(PING, 0, 0, b"12345678").repeat(1500 / 2));
+    driver.connection.receive(driver.now, &reset(3, CANCEL));
+    driver.output_bytes_max = usize::MAX;
+    driver.transmit();
+    driver.body(3, b"", false).expect("nobody is there");
+    driver.understand();
+    assert_eq!(driver.events[&3].last(), Some(&Event::Reset));
 }

@@ -241,9 +241,7 @@ impl Session {
             [(200, &[]), (200, &[("content-length", "5")]), (204, &[])];
         let (status, headers) = cases[usize::from(variant)];
         if self.is_open(stream) && self.driver.start(stream, status, headers).is_ok() {
-            let sent = self.sent.entry(stream).or_default();
-            assert!(sent.status.is_none());
-            sent.status = Some(status);
+            self.sent.entry(stream).or_default().status = Some(status);
         }
     }
 

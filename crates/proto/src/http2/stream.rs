@@ -45,6 +45,8 @@ enum Sending {
     },
     /// All of it is with `h2`. There is nothing to end where it was never begun.
     Complete(Option<SendStream<Bytes>>),
+    /// `h2` knows that nobody waits for the rest. `receive` tells of it.
+    Lost,
 }
 
 impl Stream {
@@ -82,6 +84,7 @@ impl Stream {
             }
             Sending::Body { send, .. } => send.poll_reset(&mut context()).is_ready(),
             Sending::Complete(_) => false,
+            Sending::Lost => true,
         }
     }
 
@@ -143,7 +146,7 @@ impl Stream {
         headers: &[(&[u8], &[u8])],
         defaults: &Defaults,
     ) -> Result<(), ApplicationError> {
-        match std::mem::replace(&mut self.sending, Sending::Complete(None)) {
+        match std::mem::replace(&mut self.sending, Sending::Lost) {
             Sending::Nothing(send) => match response::open_head(status, defaults, headers) {
                 Ok(head) => {
                     self.sending = Sending::HeadOpen { send, head };
@@ -154,9 +157,13 @@ impl Stream {
                     Err(error)
                 }
             },
-            Sending::Complete(_) => Err(ApplicationError::AfterComplete),
-            other => {
-                self.sending = other;
+            Sending::Lost => Ok(()),
+            complete @ Sending::Complete(_) => {
+                self.sending = complete;
+                Err(ApplicationError::AfterComplete)
+            }
+            begun => {
+                self.sending = begun;
                 Err(ApplicationError::ExpectedBody)
             }
         }
@@ -189,6 +196,7 @@ impl Stream {
             }
             Sending::Body { writer, .. } => (*writer, false),
             Sending::Complete(_) => return Err(ApplicationError::AfterComplete),
+            Sending::Lost => return Ok(()),
         };
         let is_sent = writer.admit(length, more)?;
         self.close_head(whole.then_some(length));
@@ -222,6 +230,7 @@ impl Stream {
             Sending::HeadOpen { .. } | Sending::Complete(_) => {
                 return Err(ApplicationError::AfterComplete);
             }
+            Sending::Lost => return Ok(()),
             Sending::Body { is_ended: true, .. } => {
                 if !more {
                     self.complete();
@@ -280,7 +289,7 @@ impl Stream {
     fn close_head(&mut self, length: Option<u64>) {
         let Sending::HeadOpen { head, .. } = &self.sending else { return };
         let writer = self.writer(head);
-        let sending = std::mem::replace(&mut self.sending, Sending::Complete(None));
+        let sending = std::mem::replace(&mut self.sending, Sending::Lost);
         let Sending::HeadOpen { mut send, mut head } = sending else { return };
         if let (BodyWriter::UntilClose, Some(length)) = (writer, length) {
             head.declare(length);
@@ -314,7 +323,7 @@ impl Stream {
         match &mut self.sending {
             Sending::Nothing(send) | Sending::HeadOpen { send, .. } => send.send_reset(reason),
             Sending::Body { send, .. } => send.send_reset(reason),
-            Sending::Complete(_) => {}
+            Sending::Complete(_) | Sending::Lost => {}
         }
         self.complete();
         self.queue = Queue::default();
@@ -352,23 +361,33 @@ impl Stream {
         let Sending::Body { send, .. } = &mut self.sending else { return };
         self.queue.bytes -= part.len() as u64;
         let is_last = self.queue.pieces.is_empty() && matches!(self.queue.end, End::Last);
-        // Fails only where the peer has reset the stream, of which the connection tells.
-        if send.send_data(part, is_last).is_err() || is_last {
-            self.complete();
+        match send.send_data(part, is_last) {
+            Ok(()) if is_last => self.complete(),
+            Ok(()) => {}
+            Err(_) => self.lose(),
         }
     }
 
     fn end(&mut self) {
         let Sending::Body { send, .. } = &mut self.sending else { return };
-        match std::mem::take(&mut self.queue.end) {
-            End::Last => drop(send.send_data(Bytes::new(), true)),
-            End::Trailers(trailers) => drop(send.send_trailers(trailers)),
+        let sent = match std::mem::take(&mut self.queue.end) {
+            End::Last => send.send_data(Bytes::new(), true),
+            End::Trailers(trailers) => send.send_trailers(trailers),
             end @ (End::More | End::Trailing(_)) => {
                 self.queue.end = end;
                 return;
             }
+        };
+        match sent {
+            Ok(()) => self.complete(),
+            Err(_) => self.lose(),
         }
-        self.complete();
+    }
+
+    /// The peer has taken the stream back: nothing that waits is of use.
+    fn lose(&mut self) {
+        self.sending = Sending::Lost;
+        self.queue = Queue::default();
     }
 
     /// How many detached bytes come next and have room.
