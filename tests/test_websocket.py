@@ -70,6 +70,20 @@ def test_answer_has_uvicorns_fields_in_its_order(server: Server) -> None:
         (["Sec-WebSocket-Key: abc"], "GET", 400, "invalid Sec-WebSocket-Key header: abc"),
         (["Sec-WebSocket-Version"], "GET", 400, "missing Sec-WebSocket-Version header"),
         (["Sec-WebSocket-Version: 8"], "GET", 400, "invalid Sec-WebSocket-Version header: 8"),
+        *(
+            (
+                [f"Sec-WebSocket-Protocol: {value}"],
+                "GET",
+                400,
+                f"invalid Sec-WebSocket-Protocol header: expected {what} in {value}",
+            )
+            for value, what in [
+                ('a, "c"', "token at 3"),
+                ("a b", "comma at 2"),
+                (",", "token at 1"),
+                ("a,, /", "token at 4"),
+            ]
+        ),
         ([], "POST", 405, "unsupported HTTP method: POST"),
     ],
 )

@@ -104,6 +104,9 @@ impl Handshake {
             // 4.2.2: which one would do.
             return Err(Refusal { field: Some((b"sec-websocket-version", b"13")), ..refusal });
         }
+        for value in values(head, source, b"sec-websocket-protocol") {
+            check_tokens("Sec-WebSocket-Protocol", value)?;
+        }
         let agreement = match deflate {
             Some(limits) => agree(head, source, limits)?,
             None => None,
@@ -186,6 +189,34 @@ fn single<'s>(
 
 fn invalid(name: &str, value: &[u8]) -> Refusal {
     bad_request(&format!("invalid {name} header: {}", String::from_utf8_lossy(value)))
+}
+
+/// Refuses what is no list of tokens (4.1), and tells where: an application could not choose from it.
+fn check_tokens(name: &str, value: &[u8]) -> Result<(), Refusal> {
+    let skip = |at: usize, skipped: &[u8]| {
+        let rest = value[at..].iter();
+        at + rest.take_while(|byte| skipped.contains(byte)).count()
+    };
+    let fault = |what: &str, at: usize| {
+        let value = String::from_utf8_lossy(value);
+        bad_request(&format!("invalid {name} header: expected {what} at {at} in {value}"))
+    };
+    let mut at = skip(0, b" \t,");
+    loop {
+        let token = value[at..].iter().take_while(|&&byte| is_token(&[byte])).count();
+        if token == 0 {
+            return Err(fault("token", at));
+        }
+        at = skip(at + token, b" \t");
+        match value.get(at) {
+            Some(b',') => at = skip(at, b" \t,"),
+            Some(_) => return Err(fault("comma", at)),
+            None => return Ok(()),
+        }
+        if at == value.len() {
+            return Ok(());
+        }
+    }
 }
 
 fn bad_request(complaint: &str) -> Refusal {
