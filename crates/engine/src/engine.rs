@@ -10,12 +10,12 @@ use pronghorn_proto::websocket::Shared;
 use pronghorn_proto::websocket::deflate::DeflateLimits;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyList};
+use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::access_log::{AccessLog, AccessLogHooks, Escape, Template};
 use crate::asgi::application::{Application, WebSockets};
 use crate::asgi::awaitable;
-use crate::asgi::message::MessageMaker;
+use crate::asgi::message::{MessageMaker, ReceivedMessages};
 use crate::asgi::scope::ScopeMaker;
 use crate::asgi::task::{Asyncio, TaskMaker};
 use crate::ffi::all_tasks::AllTasks;
@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::static_files::StaticFiles;
 use crate::stream::Handshakes;
 use crate::tls::Tls;
-use crate::worker::{Callbacks, EventLoop, Worker};
+use crate::worker::{Callbacks, EventLoop, FutureMaker, Worker};
 
 /// Serves one ASGI application; documented in `_engine.pyi`.
 #[pyclass(frozen, module = "pronghorn._engine")]
@@ -137,6 +137,7 @@ impl WebSocketOptions {
             shared: RefCell::new(Shared::new(deflate.as_ref())),
             deflate,
             spare_buffers: RefCell::default(),
+            received_messages: ReceivedMessages::new().map_err(|raised| raised.into_error(py))?,
             disconnected: Object::from_bound(&disconnected),
         })
     }
@@ -200,7 +201,7 @@ impl Engine {
             context_keyword: keyword_names(&["context"]).map_err(raised)?,
             call_soon: method("call_soon")?,
             call_later: method("call_later")?,
-            create_future: method("create_future")?,
+            futures: future_maker(event_loop)?,
         };
         let defaults = DefaultHeaders::new(header_lines(default_headers)?, date_header);
         let trust_proxy = trust_proxy.map(Object::from_bound);
@@ -316,6 +317,31 @@ fn callback(py: Python<'_>, worker: Weak<Worker>, run: fn(&Worker)) -> PyResult<
         }
     })?;
     Ok(Object::from_bound(function.as_any()))
+}
+
+/// Calls the class itself where `create_future` does nothing else.
+fn future_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<FutureMaker> {
+    let py = event_loop.py();
+    let own = |object: &Bound<'_, PyAny>| Object::from_bound(object);
+    let method = event_loop.get_type().getattr("create_future")?;
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut is_known = false;
+    for (module, class) in [("asyncio.base_events", "BaseEventLoop"), ("uvloop.loop", "Loop")] {
+        let module = modules.call_method1("get", (module,))?;
+        if !module.is_none() {
+            is_known |= module.getattr(class)?.getattr("create_future")?.is(&method);
+        }
+    }
+    if !is_known || event_loop.getattr("__dict__")?.contains("create_future")? {
+        return Ok(FutureMaker::Method(own(&event_loop.getattr("create_future")?)));
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item("loop", event_loop)?;
+    Ok(FutureMaker::Class(
+        own(&py.import("asyncio.futures")?.getattr("Future")?),
+        own(PyTuple::empty(py).as_any()),
+        own(keywords.as_any()),
+    ))
 }
 
 fn task_maker(event_loop: &Bound<'_, PyAny>) -> PyResult<TaskMaker> {

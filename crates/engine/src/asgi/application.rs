@@ -7,7 +7,7 @@ use pronghorn_proto::websocket::Shared;
 use pronghorn_proto::websocket::deflate::DeflateLimits;
 
 use crate::access_log::AccessLog;
-use crate::asgi::message::MessageMaker;
+use crate::asgi::message::{MessageMaker, ReceivedMessages};
 use crate::asgi::scope::ScopeMaker;
 use crate::asgi::task::TaskMaker;
 use crate::ffi::call::call;
@@ -43,6 +43,7 @@ pub struct WebSockets {
     pub shared: RefCell<Shared>,
     /// Buffers for what has come or is to be sent, empty.
     pub spare_buffers: RefCell<Vec<Vec<u8>>>,
+    pub received_messages: ReceivedMessages,
     /// What sending to a client that has gone raises.
     pub disconnected: Object,
 }

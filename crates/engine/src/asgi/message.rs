@@ -1,5 +1,6 @@
 //! Messages: dictionaries on the application's side, events on the other.
 
+use pronghorn_proto::websocket::MessageKind;
 use smallvec::SmallVec;
 
 use crate::asgi::detached::Source;
@@ -200,4 +201,35 @@ fn readable_headers(headers: Object) -> Result<Object, Raised> {
 
 pub fn required(message: &Object, key: &Object) -> Result<Object, Raised> {
     get_item(message, key)?.ok_or_else(|| Raised::key_error(key))
+}
+
+/// `websocket.receive` for either kind, without its content: a copy takes half of what it takes to
+/// put one together.
+pub struct ReceivedMessages {
+    text: Object,
+    binary: Object,
+}
+
+impl ReceivedMessages {
+    pub fn new() -> Result<Self, Raised> {
+        let names = names();
+        let template = |key| {
+            let message = new_dict()?;
+            set_item(&message, &names.r#type, &names.websocket_receive)?;
+            set_item(&message, key, &Object::none())?;
+            Ok(message)
+        };
+        Ok(Self { text: template(&names.text)?, binary: template(&names.bytes)? })
+    }
+
+    /// `websocket.receive` with a `str` or `bytes`.
+    pub fn make(&self, kind: MessageKind, content: &Object) -> Result<Object, Raised> {
+        let (template, key) = match kind {
+            MessageKind::Text => (&self.text, &names().text),
+            MessageKind::Binary => (&self.binary, &names().bytes),
+        };
+        let message = copy_dict(template)?;
+        set_item(&message, key, content)?;
+        Ok(message)
+    }
 }

@@ -64,6 +64,22 @@ pub fn call_with(
     }
 }
 
+/// `callable(*arguments, **keywords)` with a tuple and a dict that can serve any number of calls.
+pub fn call_prepared(
+    callable: &Object,
+    arguments: &Object,
+    keywords: &Object,
+) -> Result<Object, Raised> {
+    // SAFETY: live objects, a tuple and a dict as the callers make them.
+    unsafe {
+        Object::from_new(ffi::PyObject_Call(
+            callable.as_ptr(),
+            arguments.as_ptr(),
+            keywords.as_ptr(),
+        ))
+    }
+}
+
 /// `object.name(*arguments)`, with up to four arguments.
 pub fn call_method(
     object: &Object,

@@ -36,7 +36,7 @@ use pronghorn_proto::http1::DefaultHeaders;
 
 use crate::access_log::AccessLog;
 use crate::asgi::application::Application;
-use crate::ffi::call::{call_keywords, call_method};
+use crate::ffi::call::{call, call_keywords, call_method, call_prepared};
 use crate::ffi::containers::float;
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
@@ -57,7 +57,25 @@ pub struct EventLoop {
     pub context_keyword: Object,
     pub call_soon: Object,
     pub call_later: Object,
-    pub create_future: Object,
+    pub futures: FutureMaker,
+}
+
+/// How a future of the loop is made.
+pub enum FutureMaker {
+    /// The loop's `create_future`.
+    Method(Object),
+    /// What that of asyncio and uvloop comes to: a class, its arguments, its keywords. Without a
+    /// method in between, and with nothing to be put together, it takes less than two thirds.
+    Class(Object, Object, Object),
+}
+
+impl FutureMaker {
+    fn make(&self) -> Result<Object, Raised> {
+        match self {
+            Self::Method(method) => call(method, &[]),
+            Self::Class(class, arguments, keywords) => call_prepared(class, arguments, keywords),
+        }
+    }
 }
 
 impl EventLoop {

@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
 use crate::connection::{Closing, Connection};
-use crate::ffi::call::call;
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::file::FilePart;
@@ -157,7 +156,7 @@ impl Streams for Worker {
     }
 
     fn new_future(&self) -> Result<Object, Raised> {
-        call(&self.event_loop.create_future, &[])
+        self.event_loop.futures.make()
     }
 }
 

@@ -14,6 +14,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pronghorn_proto::asgi::Ended;
+use smallvec::SmallVec;
 
 use crate::asgi::application::{Application, Level};
 use crate::asgi::task;
@@ -59,6 +60,9 @@ pub trait Kind: Sized + 'static {
     fn conclude(exchange: &Exchange<Self>, ended: Ended, value: &Object);
 }
 
+/// What others wait on: one as a rule, which takes no allocation.
+type Futures = SmallVec<[Object; 1]>;
+
 enum Coroutine {
     /// The application has not been called.
     Ready {
@@ -79,8 +83,8 @@ pub struct Exchange<K: Kind> {
     /// The number under which the connections know this request once it has suspended.
     key: Cell<Option<usize>>,
     coroutine: RefCell<Coroutine>,
-    receivers: RefCell<Vec<Object>>,
-    senders: RefCell<Vec<Object>>,
+    receivers: RefCell<Futures>,
+    senders: RefCell<Futures>,
     /// For the access log; released when the response starts.
     scope: RefCell<Option<Object>>,
     in_step: Cell<bool>,
@@ -145,8 +149,8 @@ impl<K: Kind> Exchange<K> {
             stream,
             key: Cell::new(None),
             coroutine: RefCell::new(Coroutine::Ready { scope }),
-            receivers: RefCell::new(Vec::new()),
-            senders: RefCell::new(Vec::new()),
+            receivers: RefCell::default(),
+            senders: RefCell::default(),
             scope: RefCell::new(logged),
             in_step: Cell::new(false),
             is_released: Cell::new(false),
@@ -294,7 +298,7 @@ impl<K: Kind> Exchange<K> {
     }
 }
 
-fn wake_all(futures: Vec<Object>) {
+fn wake_all(futures: Futures) {
     for future in futures {
         if let Err(raised) = task::wake(&future) {
             raised.report(Some(&future));

@@ -90,19 +90,6 @@ pub fn connect() -> Result<Object, Raised> {
     Ok(message)
 }
 
-/// `websocket.receive` with a `str` or `bytes`.
-pub fn receive(kind: MessageKind, content: &Object) -> Result<Object, Raised> {
-    let names = names();
-    let message = new_dict()?;
-    set_item(&message, &names.r#type, &names.websocket_receive)?;
-    let key = match kind {
-        MessageKind::Text => &names.text,
-        MessageKind::Binary => &names.bytes,
-    };
-    set_item(&message, key, content)?;
-    Ok(message)
-}
-
 /// `websocket.disconnect`, with a reason where there is one to tell.
 pub fn disconnect(code: u16, reason: Option<&str>) -> Result<Object, Raised> {
     let names = names();

@@ -438,7 +438,8 @@ impl Exchange<WebSocket> {
             // Unless the application asks for more before, it has the rest of this turn to answer.
             self.streams.wake_at(self.stream(), Instant::now());
         }
-        message::receive(kind, &content)
+        let common = self.websockets().ok_or_else(|| Raised::runtime_error("no WebSockets"))?;
+        common.received_messages.make(kind, &content)
     }
 }
 
