@@ -28,6 +28,8 @@ VERSION = "25.10.1"
 GOOD = ("OK", "INFORMATIONAL")
 NON_STRICT_MAX = 2
 CONCURRENT = 16
+# Whole cases have a minute each.
+CONCURRENT_WHOLE = 2
 # Of 1,000 messages of up to 128 KiB each, as many as fit; `--whole` sends them all.
 CASE_BYTES_MAX = 1 << 20
 CASE_MESSAGES_MIN = 8
@@ -73,7 +75,7 @@ async def run_case(case_class: type[Any], host: str, port: int, *, whole: bool) 
 async def run_all(
     cases: list[type[Any]], host: str, port: int, *, whole: bool
 ) -> list[dict[str, Any]]:
-    turn = asyncio.Semaphore(CONCURRENT)
+    turn = asyncio.Semaphore(CONCURRENT_WHOLE if whole else CONCURRENT)
 
     async def take_turn(case: type[Any]) -> dict[str, Any]:
         async with turn:
