@@ -27,13 +27,17 @@ from pathlib import Path
 
 APP = """
 import os
-BODY = b"%d" % os.getpid()
+PID, count = os.getpid(), 0
 async def app(scope, receive, send):
+    global count
     assert scope["type"] == "http"
-    headers = [(b"content-length", b"%d" % len(BODY))]
+    count += 1
+    body = b"%d %d" % (PID, count)
+    headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": BODY})
+    await send({"type": "http.response.body", "body": body})
 """
+WORKERS = 2
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 READABLE = select.EPOLLIN
 
@@ -106,15 +110,23 @@ def pronghorn(directory: Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--workers", "2", "--port", str(port), "--no-access-log", "--log-level", "error"]
+    options = [
+        "--workers",
+        str(WORKERS),
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "pronghorn", "spread_app:app", "--app-dir", str(directory), *options]
     )
     try:
         seen: set[bytes] = set()
-        while len(seen) < 2:
+        while len(seen) < WORKERS:
             try:
-                seen |= set(round_of(port, 1))
+                seen |= {pid for pid, _ in told(port, 1)}
             except OSError:
                 time.sleep(0.05)
         yield port
@@ -123,37 +135,26 @@ def pronghorn(directory: Path) -> Iterator[int]:
         process.wait()
 
 
-def round_of(port: int, connections: int) -> Counter[bytes]:
-    """Who answers on so many connections, all open at once."""
+def told(port: int, connections: int) -> list[tuple[bytes, int]]:
+    """What so many connections, all open at once, are answered: by whom, the how-manieth time."""
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             for _ in range(connections)
         ]
-        found: Counter[bytes] = Counter()
         for client in clients:
             client.sendall(REQUEST)
-        for client in clients:
-            found[client.recv(4096).rpartition(b"\r\n\r\n")[2]] += 1
-    return found
+        bodies = [client.recv(4096).rpartition(b"\r\n\r\n")[2].split() for client in clients]
+    return [(body[0], int(body[-1])) for body in bodies]
 
 
 def answers_of(port: int, connections: int, seconds: float) -> Counter[bytes]:
     """Who answers how often when each connection asks again as soon as it is answered."""
-    with ExitStack() as stack:
-        poll = stack.enter_context(select.epoll())
-        clients = {}
-        for _ in range(connections):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            clients[client.fileno()] = client
-            poll.register(client, READABLE)
-            client.sendall(REQUEST)
-        found: Counter[bytes] = Counter()
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for number, _ in poll.poll(1):
-                found[clients[number].recv(4096).rpartition(b"\r\n\r\n")[2]] += 1
-                clients[number].sendall(REQUEST)
+    load = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s"]
+    subprocess.run([*load, f"http://127.0.0.1:{port}/"], check=True, stdout=subprocess.DEVNULL)
+    found: Counter[bytes] = Counter()
+    while len(found) < WORKERS:
+        found.update({pid: count for pid, count in told(port, 1) if pid not in found})
     return found
 
 
@@ -164,8 +165,8 @@ def report_requests(starts: int, connections: int, seconds: float) -> None:
             counts = answers_of(port, connections, seconds)
         shares.append(min(counts.values()) / counts.total() if len(counts) > 1 else 0.0)
         rates.append(counts.total() / seconds)
-    told = " ".join(f"{share:.1%}" for share in shares)
-    print(f"requests, {starts} starts of Pronghorn: smaller share {told}")
+    each = " ".join(f"{share:.1%}" for share in shares)
+    print(f"requests, {starts} starts of Pronghorn: smaller share {each}")
     print(f"median {statistics.median(shares):.1%}, worst {min(shares):.1%}", end="")
     print(f"; {statistics.median(rates):.0f} requests/s")
 
@@ -173,7 +174,7 @@ def report_requests(starts: int, connections: int, seconds: float) -> None:
 def report(name: str, port: int, rounds: int, connections: int) -> None:
     shares = []
     for _ in range(rounds):
-        counts = round_of(port, connections)
+        counts = Counter(pid for pid, _ in told(port, connections))
         shares.append(min(counts.values()) / connections if len(counts) > 1 else 0.0)
     print(f"{name:32} smaller share {statistics.median(shares):5.0%}, worst {min(shares):5.0%}")
 
