@@ -40,7 +40,8 @@ pub struct Connection {
     pipe: Pipe,
     meter: Meter,
     defaults: Defaults,
-    streams: BTreeMap<u32, Stream>,
+    /// Boxed, since the map moves what it holds.
+    streams: BTreeMap<u32, Box<Stream>>,
     /// Streams that something has come for.
     touched: Vec<Frame>,
     /// Streams whose answer has begun and may still be without a body.
@@ -206,7 +207,7 @@ impl Connection {
         let body = (!body.is_end_stream()).then_some(body);
         let read = request::read(&parts, body.is_some(), limits, head, source);
         let stream = Stream::new(now, limits, send, body, head);
-        self.streams.insert(number, stream);
+        self.streams.insert(number, Box::new(stream));
         self.deadline = Deadline::None;
         (number, read.map(|()| Inbound::Head(source)))
     }
@@ -355,13 +356,13 @@ impl Connection {
     /// Bytes of an answer that wait for room.
     #[must_use]
     pub fn unsent(&self, number: u32) -> usize {
-        let unsent = self.streams.get(&number).map_or(0, Stream::unsent);
+        let unsent = self.streams.get(&number).map_or(0, |stream| stream.unsent());
         usize::try_from(unsent).unwrap_or(usize::MAX)
     }
 
     /// How many of a stream's detached bytes come next and have room.
     pub fn room_for_detached(&mut self, number: u32) -> usize {
-        self.streams.get_mut(&number).map_or(0, Stream::room_for_detached)
+        self.streams.get_mut(&number).map_or(0, |stream| stream.room_for_detached())
     }
 
     /// The next detached bytes of a stream, as many as there is room for at the most.
@@ -378,13 +379,13 @@ impl Connection {
     /// The request's body is still coming.
     #[must_use]
     pub fn expects_body(&self, number: u32) -> bool {
-        self.streams.get(&number).is_some_and(Stream::expects_body)
+        self.streams.get(&number).is_some_and(|stream| stream.expects_body())
     }
 
     /// The application asks for the body: tells a waiting client to send it. Says whether there is
     /// something to send.
     pub fn wants_body(&mut self, number: u32) -> bool {
-        self.streams.get_mut(&number).is_some_and(Stream::wants_body)
+        self.streams.get_mut(&number).is_some_and(|stream| stream.wants_body())
     }
 
     /// The application has taken so many bytes of the body.
@@ -450,7 +451,7 @@ impl Connection {
     #[must_use]
     pub fn poll_timeout(&self, limits: &Limits) -> Option<Instant> {
         let head = self.head_since.and_then(|at| at.checked_add(limits.request_header_timeout));
-        let streams = self.streams.values().filter_map(Stream::poll_timeout).min();
+        let streams = self.streams.values().filter_map(|stream| stream.poll_timeout()).min();
         [self.deadline.until(), head, streams, self.rests.poll_timeout()]
             .into_iter()
             .flatten()
