@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Start
+from support.endpoints_script import script
 from support.http2 import (
     CONTINUATION,
     DATA,
@@ -31,7 +32,8 @@ from support.http2 import (
 from support.server import Server
 
 MIB = 1 << 20
-GROWTH_BYTES_MAX = 50 * MIB
+# A tenth of what the streams, or the fields, of any flood would take.
+GROWTH_BYTES_MAX = 12 * MIB
 FRAMES = 100_000
 
 
@@ -99,7 +101,13 @@ def resets_by_the_server(peer: Peer) -> Callable[[int], bytes]:
     return attack
 
 
+def streams_beyond_the_limit(peer: Peer) -> Callable[[int], bytes]:
+    block = peer.head("GET", script("flood", ("until-disconnect",)))
+    return lambda number: frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, block)
+
+
 ATTACKS = [
+    streams_beyond_the_limit,
     pings,
     settings,
     priorities,
@@ -177,12 +185,15 @@ def test_too_many_fields_are_answered_with_431(server: Server) -> None:
 
 def test_windows_that_stay_closed_end_the_connection(start: Start) -> None:
     server = start("support.apps:app", "--timeout-write", "1", "--timeout-keep-alive", "60")
+    before = server.rss_bytes()
     with Peer(server.address, window=None, settings={INITIAL_WINDOW_SIZE: 0}) as peer:
         begun = time.monotonic()
-        for _ in range(20):
-            peer.request("GET", "/large/100000/10000")
+        for _ in range(100):
+            # Ten megabytes each, of which hardly more than `send()` lets through may be there.
+            peer.request("GET", "/large/10000000/50000")
         assert_calmed(peer)
         assert time.monotonic() - begun >= 1
+    assert server.rss_bytes() - before < 100 * 150_000 + GROWTH_BYTES_MAX
     assert server.get("/") == b"hello"
 
 
