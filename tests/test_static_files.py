@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Start, speaking
+from support.frames import handshake
 from support.server import Server, serve
 from support.wire import Response, TruncatedError, Wire, request
 
@@ -128,6 +129,17 @@ def test_file_is_served(static: Server, target: str, body: bytes, content_type: 
     names = [name for name, _ in response.headers]
     assert [name for name, _ in head.headers] == names
     assert head.header(b"etag") == response.header(b"etag")
+
+
+@pytest.mark.parametrize(("target", "status"), [("small.bin", 200), ("sub", 301), ("none", 404)])
+def test_bytes_behind_an_upgrade_are_not_a_request(
+    static_http1: Server, target: str, status: int
+) -> None:
+    with static_http1.connect() as wire:
+        wire.send(handshake(f"/files/{target}") + request("GET", "/files/empty.txt"))
+        response = wire.response()
+        assert (response.status, response.closes) == (status, True)
+        wire.assert_closed()
 
 
 def test_application_gets_everything_else(static: Server) -> None:

@@ -302,12 +302,15 @@ impl Worker {
         head: &RequestHead,
         source: &[u8],
     ) -> Result<Option<Carried>, Raised> {
+        let is_websocket =
+            self.application.websockets.is_some() && handshake::is_wanted(head, source);
+        if is_websocket {
+            self.end_after_handshake(id);
+        }
         if self.serve_static(id, head, source)? {
             return Ok(None);
         }
         let origin = self.origin(id.connection)?;
-        let is_websocket =
-            self.application.websockets.is_some() && handshake::is_wanted(head, source);
         let mut scope = self.application.scopes.make(head, source, &origin)?;
         if is_websocket {
             scope = self.websocket_scope(head, source, scope)?;

@@ -39,7 +39,6 @@ impl Worker {
         source: &[u8],
         scope: Object,
     ) -> Result<Option<Carried>, Raised> {
-        self.end_after_handshake(id);
         let deflate = self.application.websockets.as_ref().and_then(|all| all.deflate.as_ref());
         let handshake = match head.version {
             Version::Http2 => Handshake::of_connect(head, source, deflate),
@@ -85,8 +84,8 @@ impl Worker {
         true
     }
 
-    /// What comes behind the head is the other protocol's, and no request even if it is refused.
-    fn end_after_handshake(&self, id: StreamId) {
+    /// What comes behind the head is the other protocol's, and no request whatever the answer is.
+    pub(super) fn end_after_handshake(&self, id: StreamId) {
         if let Some(connection) = self.tables.borrow_mut().connection(id.connection) {
             match &mut connection.protocol {
                 Protocol::Http1(http1) => http1.state.end_after_response(),
