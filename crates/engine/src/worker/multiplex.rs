@@ -179,7 +179,7 @@ impl Worker {
             let Some(connection) = tables.connection(id) else { return };
             over.note(connection);
             let outcome = (connection.senders_with_room(), must_go_on(connection));
-            tables.request_count += over.ended.len() as u64;
+            tables.request_count += over.answered;
             outcome
         };
         if must_go_on {
@@ -218,6 +218,8 @@ impl Worker {
 #[derive(Default)]
 struct Over {
     ended: SmallVec<[Carried; 8]>,
+    /// How many of them have been answered.
+    answered: u64,
     /// Nobody waits for their answers any more.
     gone: SmallVec<[Carried; 1]>,
 }
@@ -227,8 +229,10 @@ impl Over {
     fn note(&mut self, connection: &mut Connection) {
         let peer_has_ended = connection.has_ended();
         let Protocol::Http2(http2) = &mut connection.protocol else { return };
-        while let Some(number) = http2.state.poll_ended() {
-            self.ended.extend(http2.carried.remove(&number));
+        while let Some(stream) = http2.state.poll_ended() {
+            let carried = http2.carried.remove(&stream.number);
+            self.answered += u64::from(carried.is_some() && stream.is_answered);
+            self.ended.extend(carried);
         }
         if connection.closing != Closing::No {
             return;

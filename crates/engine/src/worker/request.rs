@@ -397,7 +397,9 @@ impl Worker {
             entry.add_bytes(body.len() as u64);
             log.response_ended(entry);
         }
-        if answer(self, id, 503, body, None).is_err() {
+        if answer(self, id, 503, body, None).is_ok() {
+            self.count_answer();
+        } else {
             self.abort(id);
         }
     }

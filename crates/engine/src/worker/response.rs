@@ -223,6 +223,11 @@ impl Worker {
         next
     }
 
+    /// A request has been answered without the application. Others count when they are over.
+    pub(super) fn count_answer(&self) {
+        self.tables.borrow_mut().request_count += 1;
+    }
+
     /// Writes the answers that have been gathered.
     pub(super) fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);

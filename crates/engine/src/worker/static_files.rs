@@ -64,7 +64,9 @@ impl Worker {
             }
         };
         self.log_static(id, head, source, &answer)?;
-        if self.send_static(id, answer).is_err() {
+        if self.send_static(id, answer).is_ok() {
+            self.count_answer();
+        } else {
             self.abort(id);
         }
         Ok(true)

@@ -15,4 +15,4 @@ mod receiving;
 mod stream;
 mod state;
 
-pub use state::{Connection, Event, Expired};
+pub use state::{Connection, Ended, Event, Expired};

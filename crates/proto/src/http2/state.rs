@@ -48,7 +48,7 @@ pub struct Connection {
     begun: Vec<u32>,
     /// Streams that wait for room.
     waiting: Vec<u32>,
-    ended: Vec<u32>,
+    ended: Vec<Ended>,
     rests: Rests,
     /// All that has come has been understood.
     is_driven: bool,
@@ -68,6 +68,14 @@ pub struct Connection {
 
 /// What has come, and for which stream.
 pub type Event<'c> = (u32, Result<Inbound<'c>, Reject>);
+
+/// A stream that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub number: u32,
+    /// Its answer is whole.
+    pub is_answered: bool,
+}
 
 /// Which stream is over because of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,13 +274,13 @@ impl Connection {
         if let Some(stream) = self.streams.remove(&number) {
             stream.leave_rest(self.now, number, &mut self.rests);
         }
-        self.ended.push(number);
+        self.ended.push(Ended { number, is_answered: true });
         self.meter.answered();
         self.moved = self.now;
     }
 
     /// A stream that is over since the last time.
-    pub fn poll_ended(&mut self) -> Option<u32> {
+    pub fn poll_ended(&mut self) -> Option<Ended> {
         self.ended.pop()
     }
 
@@ -408,7 +416,7 @@ impl Connection {
     pub fn abort(&mut self, number: u32) {
         if let Some(mut stream) = self.streams.remove(&number) {
             stream.reset(Reason::INTERNAL_ERROR);
-            self.ended.push(number);
+            self.ended.push(Ended { number, is_answered: false });
         }
     }
 
