@@ -23,8 +23,10 @@ from support.http2 import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
     RST_STREAM,
     SETTINGS,
+    WINDOW_UPDATE,
     Peer,
     ResetError,
     frame,
@@ -356,6 +358,32 @@ def test_what_comes_with_the_end_of_a_stream_counts(server: Server, key: str) ->
             {"type": "websocket.receive", "text": "last words"},
             {"type": "websocket.disconnect", "code": 1001, "reason": ""},
         ]
+
+
+def test_pings_of_a_client_that_takes_nothing_are_not_gathered(server: Server) -> None:
+    pings = 100
+    data = frames.frame(frames.PING, bytes(125)) * pings
+    with Peer(server.address, window=None, settings={INITIAL_WINDOW_SIZE: 0}) as peer:
+        peer.wait_for(SETTINGS)
+        number = connect(peer, "/echo")
+        sent = 0
+        while sent < 64 << 20:
+            if peer.room(number) >= len(data):
+                peer.send(DATA, 0, number, data)
+                sent += len(data)
+            elif peer.wire.is_readable(within_s=0.5):
+                peer.read_frame()
+            else:
+                break
+        assert sent < 4 << 20, "it reads on"
+        # Nothing is lost by that.
+        wide = (1 << 30).to_bytes(4)
+        peer.send(WINDOW_UPDATE, 0, 0, wide)
+        peer.send(WINDOW_UPDATE, 0, number, wide)
+        answers = read(peer, number, sent // len(data) * pings * 127)
+        assert answers == (b"\x8a\x7d" + bytes(125)) * (len(answers) // 127)
+        peer.send(DATA, 0, number, frames.frame(TEXT, b"on"))
+        assert read(peer, number, 4) == b"\x81\x02on"
 
 
 def test_without_websockets_there_are_no_tunnels(start: Start) -> None:

@@ -245,7 +245,7 @@ impl Connection {
 
     /// What streams carry that wait for room to send, if there is some.
     pub fn senders_with_room(&self) -> SmallVec<[Carried; 1]> {
-        let streams = self.protocol.all_carried().filter(|(_, carried)| carried.has_senders());
+        let streams = self.protocol.all_carried().filter(|(_, carried)| carried.waits_for_room());
         let with_room = streams.filter(|(number, _)| !self.is_congested(*number));
         with_room.map(|(_, carried)| carried.clone()).collect()
     }

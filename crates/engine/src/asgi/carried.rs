@@ -86,18 +86,18 @@ impl Carried {
     }
 
     /// Somebody waits for room to send.
-    pub fn has_senders(&self) -> bool {
+    pub fn waits_for_room(&self) -> bool {
         match self {
             Self::Http(exchange) => exchange.has_senders(),
-            Self::WebSocket(exchange) => exchange.has_senders(),
+            Self::WebSocket(exchange) => exchange.waits_for_room(),
         }
     }
 
     /// There is room to send.
-    pub fn wake_senders(&self) {
+    pub fn room_came(&self) {
         match self {
             Self::Http(exchange) => exchange.wake_senders(),
-            Self::WebSocket(exchange) => exchange.wake_senders(),
+            Self::WebSocket(exchange) => exchange.room_came(),
         }
     }
 

@@ -187,7 +187,7 @@ impl Worker {
         }
         over.ended.iter().for_each(Carried::release);
         over.gone.iter().for_each(Carried::disconnect);
-        senders.iter().for_each(Carried::wake_senders);
+        senders.iter().for_each(Carried::room_came);
     }
 
     /// Ends the streams whose peer has used up its time.

@@ -218,7 +218,7 @@ impl Worker {
             carried.release();
         }
         for carried in senders {
-            carried.wake_senders();
+            carried.room_came();
         }
         next
     }

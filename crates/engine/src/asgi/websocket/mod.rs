@@ -49,6 +49,8 @@ pub struct WebSocket {
     end: RefCell<Option<(u16, Option<Box<str>>)>>,
     /// The stream has ended on the client's side.
     has_left: Cell<bool>,
+    /// The client does not take the answers to its pings: nothing is understood before it has.
+    is_held_back: Cell<bool>,
     /// The earliest time that the worker was asked for.
     armed: Cell<Option<Instant>>,
 }
@@ -191,6 +193,7 @@ impl Exchange<WebSocket> {
             queued_bytes: Cell::new(0),
             end: RefCell::new(None),
             has_left: Cell::new(false),
+            is_held_back: Cell::new(false),
             armed: Cell::new(None),
         };
         let logged = Some(scope.clone());
@@ -277,10 +280,25 @@ impl Exchange<WebSocket> {
     fn has_fallen_silent(&self) -> bool {
         let has_all = || {
             self.kind.unread.borrow().len() == 0
-                || self.websockets().is_some_and(|common| !self.kind.is_full(common))
+                || !self.kind.is_held_back.get()
+                    && self.websockets().is_some_and(|common| !self.kind.is_full(common))
         };
         let is_over = matches!(*self.kind.stage.borrow(), Stage::Left(_) | Stage::Over);
         self.kind.has_left.get() && !is_over && !self.owes_answer() && has_all()
+    }
+
+    /// Something is to be done once there is room to send.
+    pub fn waits_for_room(&self) -> bool {
+        self.kind.is_held_back.get() || self.has_senders()
+    }
+
+    /// There is room to send.
+    pub fn room_came(&self) {
+        self.wake_senders();
+        if self.kind.is_held_back.take() {
+            self.bytes_came();
+            self.streams.attend_soon(self.stream());
+        }
     }
 
     /// The client has ended its side. What came before is still to be understood.
@@ -291,6 +309,7 @@ impl Exchange<WebSocket> {
 
     /// The client is gone. What it said before can still be told, and why it went may be part of it.
     pub fn disconnect(&self) {
+        self.kind.is_held_back.set(false);
         let stage = self.kind.stage.replace(Stage::Over);
         let was_open = matches!(stage, Stage::Open(_));
         match stage {

@@ -11,6 +11,7 @@ use crate::asgi::websocket::{Stage, WebSocket};
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::ffi::text;
+use crate::stream::Flow;
 
 impl Exchange<WebSocket> {
     /// Understands what could not be understood when it came. Says whether there was anything.
@@ -42,7 +43,8 @@ impl Exchange<WebSocket> {
         let Some(common) = self.websockets() else { return };
         let start = input.consumed();
         let mut result = Ok(());
-        while result.is_ok() && !self.kind.is_full(common) && !input.rest().is_empty() {
+        let must_wait = || self.kind.is_held_back.get() || self.kind.is_full(common);
+        while result.is_ok() && !must_wait() && !input.rest().is_empty() {
             if up_to_message && !self.kind.queue.borrow().is_empty() {
                 break;
             }
@@ -50,7 +52,10 @@ impl Exchange<WebSocket> {
             let understood = self.write(|socket, common, out| {
                 let mut shared = common.shared.borrow_mut();
                 let event = socket.receive(now, &common.limits, input, &mut shared, out);
-                event.map(|event| self.note(&event))
+                let noted = event.map(|event| self.note(&event));
+                drop(shared);
+                self.kind.is_held_back.set(out.flow() == Flow::Congested);
+                noted
             });
             match understood {
                 Some(Some(noted)) => result = noted,
