@@ -386,6 +386,23 @@ def test_pings_of_a_client_that_takes_nothing_are_not_gathered(server: Server) -
         assert read(peer, number, 4) == b"\x81\x02on"
 
 
+def test_last_messages_reach_a_client_that_takes_its_time(server: Server) -> None:
+    with Peer(server.address, window=None, settings={INITIAL_WINDOW_SIZE: 0}) as peer:
+        peer.wait_for(SETTINGS)
+        number = connect(peer, "/echo")
+        payload = b"x" * 60_000
+        message = frames.frame(TEXT, payload) + frames.close_frame(1000)
+        for start in range(0, len(message), 16384):
+            peer.send(DATA, 0, number, message[start : start + 16384])
+        peer.send(DATA, END_STREAM, number)
+        server.barrier()
+        wide = (1 << 30).to_bytes(4)
+        peer.send(WINDOW_UPDATE, 0, 0, wide)
+        peer.send(WINDOW_UPDATE, 0, number, wide)
+        head = b"\x81\x7e" + len(payload).to_bytes(2)
+        assert peer.response(number).body == head + payload + b"\x88\x02\x03\xe8"
+
+
 def test_without_websockets_there_are_no_tunnels(start: Start) -> None:
     server = start("support.apps:app", "--ws", "none")
     with Peer(server.address) as peer:

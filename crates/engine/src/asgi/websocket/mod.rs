@@ -403,12 +403,12 @@ impl Exchange<WebSocket> {
     fn finish(&self) {
         self.write(|socket, _, out| socket.answer(out));
         let stage = self.kind.stage.replace(Stage::Over);
-        let was_open = matches!(stage, Stage::Open(_));
-        self.tell_of_end(was_open);
-        if was_open {
-            tunnel::end(&*self.streams, self.stream());
-        } else {
-            self.abort_stream();
+        self.tell_of_end(matches!(stage, Stage::Open(_)));
+        match stage {
+            Stage::Open(_) => tunnel::end(&*self.streams, self.stream()),
+            Stage::Handshake(_) => self.abort_stream(),
+            // It has ended, and what was written may still be on its way.
+            Stage::Left(_) | Stage::Over => {}
         }
     }
 
