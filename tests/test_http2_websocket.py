@@ -59,7 +59,13 @@ def peer(
         yield peer
 
 
-def connect(peer: Peer, target: str, *fields: tuple[str, str], protocol: str = "websocket") -> int:
+def connect(
+    peer: Peer,
+    target: str,
+    *fields: tuple[str, str],
+    protocol: str = "websocket",
+    end: bool = False,
+) -> int:
     """Asks for a tunnel; returns the stream's number once there is an answer."""
     number = peer.number()
     pseudo = [
@@ -70,7 +76,7 @@ def connect(peer: Peer, target: str, *fields: tuple[str, str], protocol: str = "
         (":authority", peer.wire.host),
     ]
     block = peer.block([*pseudo, ("sec-websocket-version", "13"), *fields])
-    peer.send(HEADERS, END_HEADERS, number, block)
+    peer.send(HEADERS, END_HEADERS | (END_STREAM if end else 0), number, block)
     while not peer.answers[number].heads:
         peer.read_frame()
     return number
@@ -125,6 +131,12 @@ def test_scope_is_that_of_a_websocket(peer: Peer) -> None:
 def test_other_protocols_are_refused(peer: Peer) -> None:
     number = connect(peer, "/echo", protocol="else")
     assert peer.response(number).status == 501
+    peer.assert_open()
+
+
+def test_client_that_has_ended_its_side_at_once_is_refused(peer: Peer) -> None:
+    number = connect(peer, "/echo", end=True)
+    assert peer.response(number).status == 400
     peer.assert_open()
 
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pronghorn_proto::event::{Inbound, Input};
-use pronghorn_proto::head::RequestHead;
+use pronghorn_proto::head::{Framing, RequestHead};
 use pronghorn_proto::http1;
 use pronghorn_proto::limits::Limits;
 use pronghorn_proto::websocket::deflate::DeflateLimits;
@@ -188,9 +188,12 @@ fn nothing_is_agreed_on_where_deflate_is_off() {
 
 #[test]
 fn a_stream_that_needs_no_upgrade_needs_no_key() {
-    let (head, source) = head("GET / HTTP/1.1", &[VERSION]);
+    let (mut head, source) = head("GET / HTTP/1.1", &[VERSION]);
+    head.framing = Framing::Chunked;
     let handshake = Handshake::of_connect(&head, &source, None).expect("RFC 8441, 5");
     assert_eq!(fields(&handshake), []);
+    head.framing = Framing::None;
+    assert_eq!(Handshake::of_connect(&head, &source, None).unwrap_err().status, 400);
 }
 
 #[test]

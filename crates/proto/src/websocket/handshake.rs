@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1_smol::Sha1;
 
 use crate::error::ApplicationError;
-use crate::head::{Method, RequestHead};
+use crate::head::{Framing, Method, RequestHead};
 use crate::http1::{is_token, list_members, trim};
 use crate::websocket::deflate::{Agreement, DeflateLimits};
 
@@ -84,16 +84,27 @@ impl Handshake {
         if !is_key {
             return Err(invalid("Sec-WebSocket-Key", key));
         }
-        let mut handshake = Self::of_connect(head, source, deflate)?;
+        let mut handshake = Self::of_stream(head, source, deflate)?;
         handshake.accept = Some(accept(key));
         Ok(handshake)
     }
 
-    /// Judges what is left where the stream is one already (RFC 8441, 5).
+    /// Judges a request of HTTP/2, whose stream is one already (RFC 8441, 5).
     ///
     /// # Errors
     /// It is refused.
     pub fn of_connect(
+        head: &RequestHead,
+        source: &[u8],
+        deflate: Option<&DeflateLimits>,
+    ) -> Result<Self, Refusal> {
+        if head.framing == Framing::None {
+            return Err(bad_request("the client's side of the stream has ended"));
+        }
+        Self::of_stream(head, source, deflate)
+    }
+
+    fn of_stream(
         head: &RequestHead,
         source: &[u8],
         deflate: Option<&DeflateLimits>,
