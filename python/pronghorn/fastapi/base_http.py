@@ -11,8 +11,9 @@ exceptions and their contexts. Under Trio, or with a task factory, Starlette's o
 from __future__ import annotations
 
 import asyncio
+import types
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import anyio
@@ -79,13 +80,12 @@ class _Passage:
                 raise self.failure from self.failure.__cause__ or self.failure.__context__
             raise RuntimeError("No response returned.") from None
         assert message["type"] == "http.response.start"
-        response = _StreamingResponse(
-            status_code=message["status"],
-            content=self._body(),
-            info=info,
-        )
-        response.raw_headers = message.get("headers", [])
-        return response
+        # Its constructor makes headers, which are replaced in any case.
+        response: Any = object.__new__(_StreamingResponse)
+        response.info, response.body_iterator = info, self._body()
+        response.status_code, response.media_type = message["status"], None
+        response.raw_headers, response.background = message.get("headers", []), None
+        return response  # type: ignore[no-any-return]
 
     async def _body(self) -> AsyncIterator[Any]:
         channel = self.channel
@@ -145,8 +145,28 @@ _Passage._send.__qualname__ = f"{_CALL_NEXT}.send_no_error"
 _Passage._receive_or_disconnect.__qualname__ = f"{_CALL_NEXT}.receive_or_disconnect"
 
 
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """`asyncio.sleep(0)`."""
+    yield
+
+
 class _Group(TaskGroup):
-    """A task group whose tasks nobody holds a handle of."""
+    """A task group whose one task nobody holds a handle of."""
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool:
+        """Wait for the task, without a cancel scope for as long as nothing is cancelled."""
+        if error is not None or not self._tasks:
+            return await super().__aexit__(kind, error, traceback)
+        self._on_completed_fut = asyncio.get_running_loop().create_future()
+        try:
+            await self._on_completed_fut
+        except asyncio.CancelledError as cancelled:
+            return await super().__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+        if self._exceptions:
+            return await super().__aexit__(None, None, None)
+        del self._exceptions
+        return self.cancel_scope.__exit__(None, None, None)
 
     def launch(self, coroutine: Any) -> None:
         """Start a task in the group."""
@@ -189,7 +209,7 @@ class _Channel:
 
     async def put(self, message: Any) -> None:
         """Hand a message over; wait until there is somebody to take it."""
-        await asyncio.sleep(0)
+        await _turn()
         if self._has_ended:
             raise anyio.ClosedResourceError
         if self._is_left:
@@ -211,7 +231,7 @@ class _Channel:
 
     async def get(self) -> Any:
         """The next message; raises EndOfStream when there will be none."""
-        await asyncio.sleep(0)
+        await _turn()
         if self._is_left:
             raise anyio.ClosedResourceError
         while self._senders:
