@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 import linecache
 import logging
 import re
@@ -30,6 +31,7 @@ from accelerator.world import colour_context, describe, seen_in, world
 
 # A request that takes longer hangs: nothing in a case waits for a clock.
 REQUEST_S_MAX = 4.0
+RECURSION_MIN = 100
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 # asyncio's word for a cancellation, with anyio's tasks and lines in it.
 CANCELLED = re.compile(
@@ -136,7 +138,7 @@ class Exchange:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.call, app, outcome)
             hung = False
-        events = [clean(describe(event, 8)) for event in world.events]
+        events = without_depth([clean(describe(event, 8)) for event in world.events])
         if hung:
             outcome.append("HANGS")
         return [*events, *outcome, *self.scope_lines()]
@@ -229,6 +231,16 @@ class Exchange:
             f"scope sees: {clean(seen_in(self.scope))}",
             f"state: {clean(describe(state))}",
         ]
+
+
+def without_depth(lines: list[str]) -> list[str]:
+    """Without how often something called itself until the stack was full, which differs."""
+    runs = ((line, len(list(same))) for line, same in itertools.groupby(lines))
+    return [
+        each
+        for line, count in runs
+        for each in ([line] * count if count < RECURSION_MIN else [f"{line}, again and again"])
+    ]
 
 
 async def lifespan(app: Any) -> list[str]:

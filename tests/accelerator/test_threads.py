@@ -235,3 +235,23 @@ def test_client_on_both_backends(backend: Any) -> None:
             assert answer.json() == ["async", "thread"]
             assert answer.headers["x-middleware"] == "1"
     assert events == ["thread exit", "async exit"] * 2
+
+
+def test_trio_refuses_an_endpoint_that_returns_a_coroutine() -> None:
+    app = FastAPI()
+    made: list[Any] = []
+
+    async def nothing() -> None: ...
+
+    @app.get("/", response_model=str)
+    def root() -> Any:
+        made.append(nothing())
+        return made[-1]
+
+    with (
+        TestClient(app, backend="trio") as client,
+        pytest.raises(TypeError, match="Trio expected a sync function"),
+    ):
+        client.get("/")
+    assert len(made) == 1
+    made[0].close()

@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -72,8 +73,15 @@ async def run_sync(function: Callable[[], Any]) -> Any:
 async def call_and_validate(call: Callable[[], Any], validate: Callable[..., Any]) -> Any:
     """What an endpoint returns and, unless that is a response, the value and the errors of it.
 
-    FastAPI takes a thread for each; here one runs both, each in a context of its own.
+    FastAPI takes a thread for each; here one runs both, each in a context of its own. Trio looks at
+    what a function returns, so there it is done FastAPI's way.
     """
+    if asyncio._get_running_loop() is None:
+        raw = await run_sync(call)
+        if isinstance(raw, Response):
+            return raw, None, None
+        value, errors = await run_sync(partial(validate, raw, {}, loc=("response",)))
+        return raw, value, errors
     context = copy_context()
     context.run(set_current_async_library, None)
 
