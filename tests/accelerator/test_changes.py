@@ -246,3 +246,17 @@ def test_the_reading_of_a_body_is_patched(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(starlette.requests.Request, "json", patched)
     assert ask(app, "/", "POST", json_body={"a": 1}).json == {"b": 2}
+
+
+def test_an_application_that_cannot_be_built_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Refuses:
+        def __init__(self, app: Any) -> None:
+            raise LookupError("not now")
+
+    app = FastAPI(middleware=[Middleware(Refuses)])
+    with caplog.at_level("DEBUG", "pronghorn.error"):
+        for _ in range(3):
+            assert str(ask(app).error) == "not now"
+    assert len(caplog.records) <= 1

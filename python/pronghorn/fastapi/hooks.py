@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import weakref
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -42,6 +43,8 @@ class Ours:
 
 ours = Ours()
 _originals: dict[tuple[type, str], Any] = {}
+_given_up: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Applications that could not be planned: that is told once, and not with every request."""
 
 
 def hook(features: frozenset[str], strange: frozenset[str]) -> None:
@@ -88,7 +91,9 @@ def _new_plan(app: Any) -> Plan | None:
             app.middleware_stack = app.build_middleware_stack()
         plan = make_plan(app, changes)
     except Exception:
-        logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
+        if app not in _given_up:
+            _given_up.add(app)
+            logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
         return None
     if plan is not None:
         try:
