@@ -19,6 +19,8 @@ FASTAPI_APP = "fastapi_app:app"
 FILE_APP = "file_app:app"
 FASTAPI_MIDDLEWARE_APP = "fastapi_app:with_middleware"
 FASTAPI_ROUTERS_APP = "fastapi_app:with_routers"
+FASTAPI_SENTRY_APP = "fastapi_sentry_app:app"
+FASTAPI_OPENTELEMETRY_APP = "fastapi_opentelemetry_app:app"
 WEBSOCKET_APP = "websocket_app:app"
 
 # What Chrome sends with a navigation; the load generator adds Host, which makes fifteen.
@@ -289,6 +291,20 @@ CASES: dict[str, Case] = {
             Exchange("/api/7/things/5/9", b'{"number":9}'),
             Wrk(64),
             FASTAPI_ROUTERS_APP,
+        ),
+        Case(
+            "fastapi-sentry",
+            "FastAPI with Sentry's integration, GET a JSON object, 64 connections",
+            JSON,
+            Wrk(64),
+            FASTAPI_SENTRY_APP,
+        ),
+        Case(
+            "fastapi-opentelemetry",
+            "FastAPI with OpenTelemetry's traces, GET a JSON object, 64 connections",
+            JSON,
+            Wrk(64),
+            FASTAPI_OPENTELEMETRY_APP,
         ),
         Case("memory", "Memory of 5,000 idle keep-alive connections", HELLO, IdleMemory(5000)),
         Case(
