@@ -260,3 +260,19 @@ def test_an_application_that_cannot_be_built_is_told_of_once(
         for _ in range(3):
             assert str(ask(app).error) == "not now"
     assert len(caplog.records) <= 1
+
+
+def test_a_patch_of_how_content_types_are_read_is_seen(
+    accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def root(given: dict[str, int]) -> dict[str, int]:
+        return given
+
+    assert ask(app, "/", "POST", json_body={"a": 1}).json == {"a": 1}
+    monkeypatch.setattr("email.message.Message.get_content_subtype", lambda message: "plain")
+    assert ask(app, "/", "POST", json_body={"a": 1}).status == 422
+    monkeypatch.undo()
+    assert ask(app, "/", "POST", json_body={"a": 1}).json == {"a": 1}

@@ -147,6 +147,13 @@ OPTIONAL = (
 )
 """Functions of other packages that are recognised where they are installed."""
 
+WATCHED = (
+    ("json_body", "email.message:Message.get_content_maintype"),
+    ("json_body", "email.message:Message.get_content_subtype"),
+)
+"""Functions of Python's own whose answers are remembered. They are known, unless patched."""
+
+
 NEEDS: dict[str, tuple[str, ...]] = {
     "outer": ("inner",),
     "inner": ("routing",),
@@ -173,6 +180,7 @@ def functions() -> Iterator[tuple[str, str]]:
     for feature, names in STAND_INS.items():
         for name in names:
             yield feature, name
+    yield from WATCHED
 
 
 def resolve(name: str) -> tuple[Any, str, Any]:
