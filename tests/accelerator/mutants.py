@@ -118,7 +118,7 @@ MUTANTS = {
         "base_http", "raise self.failure from self.failure.__cause__ or self.failure.__context__",
         "raise self.failure from None",
     ),
-    "messages-handed-over-early": Mutant("base_http", "        await asyncio.sleep(0)\n", ""),
+    "messages-handed-over-early": Mutant("base_http", "        await _turn()\n", ""),
     "contexts-of-threads-empty": Mutant(
         "threads", " context = copy_context()\n", " context = Context()\n"),
 }  # fmt: skip

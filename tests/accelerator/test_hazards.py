@@ -675,3 +675,19 @@ def test_a_dataclass_instance_is_a_response_body() -> None:
     assert ask(app, "/plain/enum").body == b'{"e":"one"}'
     assert ask(app, "/plain/sa").body == b'{"ok":2}'
     assert ask(app, "/sa").body == b'{"_sa_x":1,"ok":2}'
+
+
+def test_an_exit_that_fails_after_a_response_to_a_body_is_told_of_the_response() -> None:
+    app = FastAPI()
+
+    async def failing() -> Any:
+        yield 1
+        raise HTTPException(418)
+
+    @app.post("/")
+    async def root(given: dict[str, int], value: int = Depends(failing)) -> dict[str, int]:
+        return given
+
+    answer = ask(app, "/", "POST", json_body={"a": 1})
+    assert answer.status == 200
+    assert str(answer.error) == "Caught handled exception, but response already started."

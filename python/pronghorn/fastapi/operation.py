@@ -123,6 +123,9 @@ class Operation:
             line("await response(scope, receive, track)")
         with self.block("else:"):
             line("started = True" if self.writer.is_direct else "track.started = True")
+            if self.writer.is_direct and self.reads_body_early:
+                # A body that came late was read through a request of its own.
+                line("if track is not None: track.started = True")
             line(f"sent = respond(send, {self._status()}, content)")
             line("if sent is not None: await sent")
             with self.block("else:"):
