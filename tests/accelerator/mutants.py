@@ -104,7 +104,6 @@ MUTANTS = {
     # Which route
     "line-break-at-the-end": Mutant("matching", 'if path[-1:] == "\\n" or', "if"),
     "methods-ignored": Mutant("matching", "if method in pattern.methods:", "if True:"),
-    "branches-without-parameters": Mutant("matching", "{None: open_ended}", "{None: []}"),
     "static-routes-first": Mutant("matching", "self._first(method, path))", "place)"),
     # Changes
     "patched-modules-not-seen": Mutant("changes", "if versions is NOTICED or any(", "if any("),
