@@ -5,6 +5,7 @@
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::ffi::text;
+use crate::settings::READ_BYTES;
 
 #[derive(Debug, Default)]
 pub enum Inbox {
@@ -32,7 +33,12 @@ impl Inbox {
         *self = match std::mem::take(self) {
             Self::Empty => Self::Piece(text::bytes(data)?, data.len()),
             Self::Piece(piece, _) => {
-                Self::Joined([text::as_bytes(&piece).unwrap_or_default(), data].concat())
+                let piece = text::as_bytes(&piece).unwrap_or_default();
+                // Room for what one read brings, so that its pieces are moved once.
+                let mut bytes = Vec::with_capacity(READ_BYTES.max(piece.len() + data.len()));
+                bytes.extend_from_slice(piece);
+                bytes.extend_from_slice(data);
+                Self::Joined(bytes)
             }
             Self::Joined(mut bytes) => {
                 bytes.extend_from_slice(data);
