@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Start
 from pronghorn.config import Config
 from pronghorn.errors import ImportFromStringError
 from pronghorn.loops import loop_factory
@@ -62,3 +63,40 @@ def test_unknown_loop_exits_with_a_line(capsys: pytest.CaptureFixture[str]) -> N
         config.get_loop_factory()
     assert caught.value.code == 3
     assert "Error loading custom loop setup function. Import string" in capsys.readouterr().err
+
+
+OWN_LOOP = """
+import asyncio
+
+class OwnFuture(asyncio.Future): ...
+
+class Loop(asyncio.SelectorEventLoop):
+    def create_future(self):
+        return OwnFuture(loop=self)
+
+async def app(scope, receive, send):
+    await receive()
+
+    async def wait():
+        await receive()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    body = type(task._fut_waiter).__name__.encode()
+    task.cancel()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"), [("loop_of_its_own:Loop", b"OwnFuture"), ("asyncio", b"Future")]
+)
+def test_receive_waits_on_the_loops_own_future(
+    start: Start, tmp_path: Path, loop: str, expected: bytes
+) -> None:
+    (tmp_path / "loop_of_its_own.py").write_text(OWN_LOOP)
+    options = ("--loop", loop, "--lifespan", "off")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    server = start("loop_of_its_own:app", *options, environment=environment)
+    assert server.get("/") == expected
