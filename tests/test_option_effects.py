@@ -134,8 +134,10 @@ def test_networks_are_trusted(start_spoken: Start) -> None:
     ):
         server = start_spoken("support.apps:app", "--forwarded-allow-ips", networks)
         assert client_and_scheme(server, field)[0] == client
-    server = start_spoken("support.apps:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.0/8"})
-    assert client_and_scheme(server, field)[0] == "127.0.0.1"
+    for networks in ("10.0.0.0/8", ""):
+        environment = {"FORWARDED_ALLOW_IPS": networks}
+        server = start_spoken("support.apps:app", environment=environment)
+        assert client_and_scheme(server, field)[0] == "127.0.0.1"
 
 
 def test_forwarded_header_says_which_fields_count(start_spoken: Start) -> None:

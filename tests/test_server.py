@@ -565,6 +565,23 @@ def test_proxy_headers_rewrite_client_and_scheme() -> None:
     ]
 
 
+@pytest.mark.parametrize("nobody", ["", []], ids=["text", "list"])
+def test_empty_list_of_proxies_trusts_nobody(nobody: Any) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append((scope["client"][0], scope["scheme"]))
+        await hello(scope, receive, send)
+
+    async def body() -> None:
+        async with serving(app, forwarded_allow_ips=nobody) as server:
+            await get(server, "/", "x-forwarded-for: 1.2.3.4", "x-forwarded-proto: https")
+
+    in_loop(body)
+    assert seen == [("127.0.0.1", "http")]
+
+
 def test_headers_that_claim_to_be_a_proxys_are_stripped() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":

@@ -75,9 +75,8 @@ def _access_log(config: Config) -> AccessLog | None:
 def _trusted_proxies(config: Config) -> TrustedProxies | None:
     if not (config.proxy_headers or config.strip_untrusted_forwarded):
         return None
-    trusted = (config.forwarded_allow_ips or DEFAULT_TRUSTED) if config.proxy_headers else []
     return TrustedProxies(
-        trusted,
+        _allowed(config) if config.proxy_headers else [],
         header=config.forwarded_header,
         strip_untrusted=config.strip_untrusted_forwarded,
     )
@@ -86,7 +85,13 @@ def _trusted_proxies(config: Config) -> TrustedProxies | None:
 def _is_proxy(config: Config) -> Callable[[str], bool] | None:
     if not config.proxy_protocol:
         return None
-    return TrustedProxies(config.forwarded_allow_ips or DEFAULT_TRUSTED).__contains__
+    return TrustedProxies(_allowed(config)).__contains__
+
+
+def _allowed(config: Config) -> list[str] | str:
+    # An empty list trusts nobody; only None leaves the choice to the server.
+    allowed = config.forwarded_allow_ips
+    return DEFAULT_TRUSTED if allowed is None else allowed
 
 
 def _log_line(level: int, message: str) -> None:
