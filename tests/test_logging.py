@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from configparser import RawConfigParser
@@ -281,6 +282,136 @@ def test_names_of_uvicorn_are_those_of_pronghorn(capsys: pytest.CaptureFixture[s
     assert "/health" not in printed.out
 
 
+def said_by(program: str) -> list[str]:
+    """What a program of its own writes to stderr; it may disable loggers as it likes."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, check=True
+    )
+    return done.stderr.splitlines()
+
+
+PROGRAM = """
+import logging, logging.config
+from pronghorn.config import Config, LOGGING_CONFIG
+
+def dictionary(*names, **options):
+    handler = {"class": "logging.StreamHandler", "formatter": "named"}
+    return {
+        "version": 1,
+        "formatters": {"named": {"format": "MINE %(message)s"}},
+        "handlers": {"one": handler},
+        "loggers": {
+            name: {"handlers": ["one"], "level": "INFO", "propagate": False} for name in names
+        },
+        **options,
+    }
+
+def log():
+    logging.getLogger("pronghorn.error").info("line")
+    logging.getLogger("pronghorn.access").info("request")
+"""
+
+
+@pytest.mark.parametrize(
+    "names", [("uvicorn", "uvicorn.access"), ("uvicorn",), ("uvicorn.error", "uvicorn.access")]
+)
+@pytest.mark.parametrize("options", [{}, {"disable_existing_loggers": False}])
+def test_loggers_that_were_set_up_before_are_kept(
+    names: tuple[str, ...], options: dict[str, bool]
+) -> None:
+    assert said_by(
+        f"logging.config.dictConfig(dictionary(*{names}, **{options}))\n"
+        "held = logging.getLogger('uvicorn.error')\n"
+        "Config('main:app', log_config=None)\n"
+        "log()\n"
+        "held.info('held')"
+    ) == ["MINE line", "MINE request", "MINE held"]
+
+
+def test_logger_that_was_disabled_before_stays_so() -> None:
+    assert said_by(
+        "logging.config.dictConfig(dictionary('uvicorn', 'uvicorn.access'))\n"
+        "logging.getLogger('uvicorn.access').disabled = True\n"
+        "Config('main:app', log_config=None)\n"
+        "log()"
+    ) == ["MINE line"]
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "pronghorn"])
+@pytest.mark.parametrize("names", [("", ".error", ".access"), ("",)])
+def test_configuration_disables_no_logger_by_its_other_name(
+    package: str, names: tuple[str, ...]
+) -> None:
+    loggers = [f"{package}{name}" for name in names]
+    lines = ["MINE line", "MINE request"]
+    # The application configures them when it is imported.
+    assert (
+        said_by(f"Config('main:app')\nlogging.config.dictConfig(dictionary(*{loggers}))\nlog()")
+        == lines
+    )
+    assert said_by(f"Config('main:app', log_config=dictionary(*{loggers}))\nlog()") == lines
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"), [({}, []), ({"disable_existing_loggers": False}, ["INFO:     line"])]
+)
+def test_configuration_of_other_loggers_is_obeyed(
+    options: dict[str, bool], lines: list[str]
+) -> None:
+    assert (
+        said_by(
+            "Config('main:app')\n"
+            f"logging.config.dictConfig(dictionary('mine', **{options}))\n"
+            "logging.getLogger('pronghorn.error').info('line')"
+        )
+        == lines
+    )
+
+
+@pytest.mark.parametrize("name", ["uvicorn.access", "pronghorn.access"])
+def test_program_disables_a_logger_by_either_name(name: str) -> None:
+    assert said_by(
+        "Config('main:app', log_config=dictionary('pronghorn'))\n"
+        f"logging.getLogger('{name}').disabled = True\n"
+        "log()"
+    ) == ["MINE line"]
+
+
+def test_class_of_loggers_that_a_program_has_set_is_kept() -> None:
+    assert said_by(
+        "class Mine(logging.Logger):\n"
+        "    def makeRecord(self, name, level, fn, lno, msg, *rest, **more):\n"
+        "        return super().makeRecord(name, level, fn, lno, 'own ' + msg, *rest, **more)\n"
+        "for name in ('pronghorn.error', 'pronghorn.access'):\n"
+        "    logging.getLogger(name).__class__ = Mine\n"
+        "Config('main:app', log_config=dictionary('uvicorn'))\n"
+        "log()"
+    ) == ["MINE own line", "MINE own request"]
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "pronghorn"])
+def test_default_logger_can_be_replaced_under_either_name(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = deepcopy(LOGGING_CONFIG)
+    mine["loggers"][f"{name}.error"] = {"level": "ERROR"}
+    mine["loggers"][f"{name}.access"] = {"handlers": ["default"], "level": "ERROR"}
+    configured(log_config=mine)
+    logging.getLogger("pronghorn.error").warning("unheard")
+    logging.getLogger("pronghorn.error").error("heard")
+    assert capsys.readouterr().err == "ERROR:    heard\n"
+    assert not logging.getLogger("pronghorn.access").isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "pronghorn"])
+def test_default_logger_can_be_deleted_under_either_name(name: str) -> None:
+    mine = deepcopy(LOGGING_CONFIG)
+    del mine["loggers"][f"{name}.access"]
+    configured(log_config=mine)
+    access = logging.getLogger("pronghorn.access")
+    assert (access.handlers, access.propagate) == ([], True)
+
+
 def test_stream_in_a_dictionary_is_used_as_it_is() -> None:
     stream = io.StringIO()
     mine = deepcopy(LOGGING_CONFIG)
@@ -297,6 +428,7 @@ def test_stream_in_a_dictionary_is_used_as_it_is() -> None:
         ("list.json", "[]"),
         ("unknown.json", '{"version": 1, "handlers": {"a": {"class": "no.such"}}}'),
         ("version.json", '{"version": 2}'),
+        ("loggers.json", '{"version": 1, "loggers": []}'),
         ("broken.ini", "no section"),
         ("empty.ini", "[loggers]\n"),
         ("missing.json", None),

@@ -9,12 +9,19 @@ formatter classes are found in `pronghorn.logging`.
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from pronghorn.errors import ConfigurationError
 from pronghorn.importer import optional_module
-from pronghorn.logging import LOG_LEVELS, TRACE_LOG_LEVEL, ColourizedFormatter, JSONFormatter
+from pronghorn.logging import (
+    LOG_LEVELS,
+    TRACE_LOG_LEVEL,
+    ColourizedFormatter,
+    JSONFormatter,
+    default_loggers,
+)
 
 if TYPE_CHECKING:
     from configparser import RawConfigParser
@@ -59,18 +66,56 @@ def _share_uvicorn_names() -> None:
     """Make `uvicorn.*` name Pronghorn's loggers.
 
     So that an application that adds a filter to `uvicorn.access`, or writes its own lines to
-    `uvicorn.error`, finds the server it runs on. What was written through a logger that someone
-    holds already arrives too.
+    `uvicorn.error`, finds the server it runs on. A logger of that name from before becomes the
+    same, with what was set up for it, for those who hold it already.
     """
     known = logging.root.manager.loggerDict
+    parent = known.get("uvicorn")
     for name in LOGGER_NAMES:
         target = logging.getLogger(name)
-        alias = _uvicorn_name(name)
-        earlier = known.get(alias)
-        if isinstance(earlier, logging.Logger) and earlier is not target:
-            earlier.parent = target
-            target.filters.extend(earlier.filters)
-        known[alias] = target
+        if not isinstance(target, SharedLogger):
+            target.__class__ = _shared(type(target))
+        earlier = known.get(_uvicorn_name(name))
+        if not isinstance(earlier, SharedLogger):
+            _become(target, earlier if isinstance(earlier, logging.Logger) else None, parent)
+        known[_uvicorn_name(name)] = target
+
+
+def _become(target: logging.Logger, earlier: logging.Logger | None, parent: Any) -> None:
+    """Take over what was set up under Uvicorn's name: for `earlier` itself, or for its parent."""
+    is_untouched = not target.handlers and target.level == logging.NOTSET and target.propagate
+    if is_untouched and (earlier or isinstance(parent, logging.Logger)):
+        # A configuration that named only Uvicorn's has disabled it.
+        target.disabled = earlier.disabled if earlier else False
+    if earlier and is_untouched:
+        target.handlers = earlier.handlers
+        target.propagate = earlier.propagate
+        target.setLevel(earlier.level)
+    if earlier:
+        target.filters.extend(earlier.filters)
+        earlier.__dict__ = target.__dict__
+
+
+class SharedLogger(logging.Logger):
+    """A logger with two names: what configures it under one must not disable it under the other.
+
+    `logging.config` disables what a configuration does not name, name by name. What a program sets
+    itself holds.
+    """
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        if attribute == "disabled" and value:
+            caller = sys._getframe(1)
+            if caller.f_code.co_name == "_handle_existing_loggers":  # of `logging.config`
+                spared = set(caller.f_locals["child_loggers"])
+                disabled = set(caller.f_locals["existing"]) - spared
+                value = {self.name, _uvicorn_name(self.name)} <= disabled
+        super().__setattr__(attribute, value)
+
+
+def _shared(logger_class: type[logging.Logger]) -> type[logging.Logger]:
+    # A program may have a class of its own for loggers.
+    return type(logger_class.__name__, (SharedLogger, logger_class), {})
 
 
 def _apply(source: Any, use_colors: bool | None) -> None:
@@ -93,12 +138,12 @@ def _apply_dictionary(source: Any, use_colors: bool | None = None) -> None:
 
     if not isinstance(source, dict):
         raise ConfigurationError("log_config", f"must hold a dictionary, got `{source!r}`.")
-    configuration = _with_pronghorn_names(_copied(source))
-    if use_colors is not None:
-        for name in ("default", "access"):
-            if name in configuration.get("formatters", {}):
-                configuration["formatters"][name]["use_colors"] = use_colors
     try:
+        configuration = _with_pronghorn_names(_copied(source))
+        if use_colors is not None:
+            for name in ("default", "access"):
+                if name in configuration.get("formatters", {}):
+                    configuration["formatters"][name]["use_colors"] = use_colors
         dictConfig(configuration)
     except (ValueError, TypeError, AttributeError, ImportError) as error:
         raise _unusable(error) from error
@@ -127,20 +172,33 @@ def _apply_ini(source: "str | RawConfigParser | IO[Any]") -> None:
 
 
 def _with_pronghorn_names(configuration: dict[str, Any]) -> dict[str, Any]:
-    """The same, with formatters of `uvicorn.logging` and the `uvicorn` loggers renamed.
-
-    The loggers are added, not replaced: `disable_existing_loggers` disables each one that the
-    configuration does not name.
-    """
+    """The same, with formatters of `uvicorn.logging` and the `uvicorn` loggers renamed."""
     for formatter in configuration.get("formatters", {}).values():
         for key in ("()", "class"):
             if str(formatter.get(key, "")).startswith("uvicorn.logging."):
                 formatter[key] = _pronghorn_name(formatter[key])
-    loggers = configuration.get("loggers", {})
-    for name in LOGGER_NAMES:
-        if name not in loggers and _uvicorn_name(name) in loggers:
-            loggers[name] = loggers[_uvicorn_name(name)]
+    if "loggers" in configuration:
+        configuration["loggers"] = _with_one_name_each(configuration["loggers"])
     return configuration
+
+
+def _with_one_name_each(loggers: dict[str, Any]) -> dict[str, Any]:
+    """The loggers, with one entry for both names of each.
+
+    `LOGGING_CONFIG` has both, and a program may have replaced or deleted one of them. The entry
+    that is not the default one counts; where one is missing while others are there twice, it has
+    been deleted.
+    """
+    has_pairs = any({name, _uvicorn_name(name)} <= loggers.keys() for name in LOGGER_NAMES)
+    merged = dict(loggers)
+    for name in LOGGER_NAMES:
+        entries = [merged.pop(each) for each in (name, _uvicorn_name(name)) if each in merged]
+        default = default_loggers().get(name)
+        changed = [entry for entry in entries if entry != default]
+        is_deleted = has_pairs and len(entries) == 1 and not changed
+        if entries and not is_deleted:
+            merged[name] = (changed or entries)[0]
+    return merged
 
 
 def _copied(value: Any) -> Any:

@@ -30,6 +30,16 @@ LOG_LEVELS: dict[str, int] = {
 ACCESS_FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
 """How an access line looks unless the user says otherwise."""
 
+
+def default_loggers() -> dict[str, Any]:
+    """The loggers of `LOGGING_CONFIG` as they are before any program changes them."""
+    return {
+        "pronghorn": {"handlers": ["default"], "level": "INFO", "propagate": False},
+        "pronghorn.error": {"level": "INFO"},
+        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+    }
+
+
 LOGGING_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -56,11 +66,7 @@ LOGGING_CONFIG: dict[str, Any] = {
             "stream": "ext://sys.stdout",
         },
     },
-    "loggers": {
-        "pronghorn": {"handlers": ["default"], "level": "INFO", "propagate": False},
-        "pronghorn.error": {"level": "INFO"},
-        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-    },
+    "loggers": default_loggers(),
 }
 
 # The same under the names that programs for Uvicorn look for, such as those that change a level.
