@@ -73,9 +73,10 @@ def test_only_the_server_uses_the_engine() -> None:
         for name, path in python_modules().items()
         if re.search(r"^\s*(from|import) pronghorn\._engine", path.read_text(), re.M)
     }
-    # Supervision uses the thread that shows signs of life, the accelerator what its `native` tells
-    # of, and a server's state its counts.
-    helpers = {"pronghorn.supervision", "pronghorn.fastapi.native", "pronghorn.server_state"}
+    # Supervision uses the thread that shows signs of life, the exit clock the one that ends a
+    # process, the accelerator what its `native` tells of, and a server's state its counts.
+    threads = {"pronghorn.supervision", "pronghorn.exit_clock"}
+    helpers = threads | {"pronghorn.fastapi.native", "pronghorn.server_state"}
     makers = {"pronghorn.config", "pronghorn.engines"}
     assert users == {"pronghorn.server"} | makers | helpers
 

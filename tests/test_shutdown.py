@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 from conftest import Start
 from support.endpoints_script import script
 from support.remote import wait_for_waiting
-from support.server import Server
+from support.server import TESTS, Server
 from support.wire import ClosedError, TruncatedError, Wire, request
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -309,6 +311,42 @@ def test_server_ends_at_any_moment_of_a_mixture(start: Start, key: str, moment: 
         for wire, data in zip(wires[moment:], opening[moment:], strict=True):
             wire.send(data)
         assert server.wait() == -TERM
+
+
+SCRIPT = """
+import sys, time
+import pronghorn
+
+sys.path.insert(0, sys.argv[1])
+pronghorn.run("support.apps:app", port=0, timeout_graceful_shutdown=0)
+time.sleep(1.5)  # what it has to clean up
+print("cleaned up", flush=True)
+"""
+
+
+@strict
+def test_script_goes_on_after_the_server_for_as_long_as_it_likes() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(TESTS)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    server = Server("support.apps:app", process)
+    server.wait_until_running()
+    server.signal(INT)
+    assert server.wait() == 0
+    assert server.stdout.all()[-2:] == ["lifespan shutdown", "cleaned up"]
+    server.end()
+
+
+@strict
+def test_thread_that_runs_on_does_not_hold_the_command(start: Start) -> None:
+    options = ("--timeout-graceful-shutdown", "0.5")
+    server = start("support.apps_processes:in_thread", *options)
+    with server.connect() as wire:
+        wire.send_request("GET", "/thread")
+        server.barrier()
+        server.signal(INT)
+        assert server.wait() == 0
+    assert server.stdout.all()[-1] == "lifespan shutdown"
 
 
 # --- Sockets -----------------------------------------------------------------------------------

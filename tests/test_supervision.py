@@ -89,9 +89,18 @@ def test_process_that_takes_long_to_shut_down_is_waited_for(
     count = 2 if "--workers" in options else 1
     wait_for_started(server, count)
     server.signal(signal.SIGTERM)
-    assert server.wait() == 0
+    is_supervised = bool({"--workers", "--reload"} & {*options})
+    assert server.wait() == (0 if is_supervised else -signal.SIGTERM)
     assert server.stdout.text().count("stopped") == count
     assert "no sign of life" not in server.stderr.text()
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",), ()])
+def test_graceful_timeout_is_for_requests_and_not_for_the_shutdown_of_the_application(
+    start: Start, options: tuple[str, ...]
+) -> None:
+    graceful = ("--timeout-graceful-shutdown", "0.5")
+    test_process_that_takes_long_to_shut_down_is_waited_for(start, (*options, *graceful))
 
 
 def test_server_answers_while_one_worker_is_blocked(start: Start) -> None:

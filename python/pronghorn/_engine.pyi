@@ -16,6 +16,7 @@ from pronghorn.types import ASGI3Application, HTTPScope
 __all__ = [
     "ClassVersions",
     "Engine",
+    "ExitTimer",
     "Snapshot",
     "exit_after",
     "respond",
@@ -137,11 +138,18 @@ def start_pulse(words: Buffer, index: int, supervisor: int, interval_s: float) -
     it leads.
     """
 
-def exit_after(delay_s: float, signal: int) -> None:
+def exit_after(delay_s: float, signal: int) -> ExitTimer:
     """End the process by `signal` after `delay_s` unless it has ended by then.
 
     Needs no interpreter. For SIGINT the exit code is 0.
     """
+
+@final
+class ExitTimer:
+    """What `exit_after` has started."""
+
+    def cancel(self) -> None:
+        """Let the process go on."""
 
 @final
 class ClassVersions:

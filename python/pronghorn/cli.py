@@ -90,7 +90,7 @@ def serve(config: str | None, check: bool, **given: Any) -> None:
             launcher.check(**options)
             click.echo(f"The configuration is valid.{f' (Read {file.path}.)' if file else ''}")
         else:
-            launcher.run(**options)
+            launcher.run_command(**options)
     except ConfigurationError as error:
         raise UsageLine(f"`{_given_as(error.option, context, file)}` {error.complaint}") from None
 

@@ -42,7 +42,15 @@ def run(*arguments: Any, **options: Any) -> None:
 
     Takes what `Config` takes. `app_dir` is put in front of `sys.path` before anything is imported.
     """
-    config = _configured(arguments, options)
+    _serve(_configured(arguments, options))
+
+
+def run_command(**options: Any) -> None:
+    """Do what `run` does, as all that the process is there for."""
+    _serve(_configured((), options), ends_process=True)
+
+
+def _serve(config: Config, *, ends_process: bool = False) -> None:
     if os.getpid() == 1:
         from pronghorn.supervisors.init import serve_in_child
 
@@ -52,6 +60,7 @@ def run(*arguments: Any, **options: Any) -> None:
     config.load_app()
     server = Server(config)
     server.owns_process = True
+    server.ends_process = ends_process
     # A server that an interrupt has ended gracefully raises it again.
     with suppress(KeyboardInterrupt):
         server.run()

@@ -24,12 +24,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pronghorn import systemd
-from pronghorn._engine import Engine, exit_after
+from pronghorn._engine import Engine
 from pronghorn.addresses import addresses_of
 from pronghorn.browser_reload import BrowserReload
 from pronghorn.config import Config
 from pronghorn.engines import helping_engine, serving_engine
 from pronghorn.errors import STARTUP_FAILURE
+from pronghorn.exit_clock import ExitClock
 from pronghorn.lifespan import LifespanOff, LifespanOn
 from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
@@ -55,7 +56,7 @@ DRAIN_POLL_S = 0.02
 LINGER_S_MAX = 0.5
 """How long a server that has nothing left to do waits for clients to close."""
 FORCED_EXIT_S = 0.8
-"""How long after its graceful timeout a process is ended, whatever still runs in it."""
+"""How long after its graceful timeout a process is ended, whatever its requests still do."""
 CANCELLED_TASKS_GRACE_S = 0.4
 """How long cancelled requests may take to unwind before their connections are closed."""
 
@@ -79,10 +80,13 @@ class Server:
         self.force_exit = False
         self.last_notified = 0.0
         self.owns_process = False
-        """The process is there to serve, so it may be ended when the server cannot end."""
+        """The process is there to serve, so it may be ended when requests do not let it end."""
+        self.ends_process = False
+        """Nothing follows the server, so threads that run on do not hold up the process's end."""
         self.shares_listeners = False
         """Other processes accept from the same sockets, and go on when this one ends."""
         self._link: Link | None = None
+        self._exit_clock = ExitClock()
         self._is_spent = False
         self._readiness: Readiness | None = None
         self._browser: BrowserReload | None = None
@@ -134,6 +138,7 @@ class Server:
             self._is_in_loop = False
             self._close_engine()
             self.lifespan.abandon()
+            self._application_has_stopped()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Let the application start, then listen."""
@@ -232,9 +237,23 @@ class Server:
                 await self._wait_for_requests()
         except TimeoutError:
             await self._cancel_requests()
+        self._application_may_stop()
         self._close_engine()
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
+
+    def _application_may_stop(self) -> None:
+        """Requests are over: from now on the application has all the time that it needs."""
+        self._exit_clock.stop()
+        if self._link:
+            self._link.tell_stopping(True)
+
+    def _application_has_stopped(self) -> None:
+        self._exit_clock.stop()
+        if self._link:
+            self._link.tell_stopping(False)
+        if self._link or self.ends_process:
+            self._exit_clock.go_on()
 
     async def _serve_on(self, parting: Parting) -> None:
         """Tell load balancers that this server ends, and give them time to look elsewhere."""
@@ -285,10 +304,10 @@ class Server:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     def _exit_in_time(self, sig: int) -> None:
-        """Have the process end even if the application holds the thread, or a thread of its own."""
+        """Have the process end even if a request holds the thread, or has one that runs on."""
         grace_s = self.config.timeout_graceful_shutdown
         if grace_s is not None and (self._link or self.owns_process):
-            exit_after(self.config.drain_delay + grace_s + FORCED_EXIT_S, sig)
+            self._exit_clock.start(self.config.drain_delay + grace_s + FORCED_EXIT_S, sig)
 
     def handle_hangup(self, sig: int, frame: FrameType | None) -> None:
         """Read the certificates again."""

@@ -43,6 +43,8 @@ class Word(IntEnum):
     """Requests answered, modulo 2**32."""
     PARTING = 4
     """Why the process is being stopped, see `Parting`."""
+    STOPPING = 5
+    """1 while the application's lifespan shuts down, for which it has all the time it needs."""
 
 
 class Parting(IntEnum):
@@ -164,6 +166,10 @@ class Link:
         board = self.board
         board.set(self.row, Word.TURNS, board.word(self.row, Word.TURNS) + 1)
         board.set(self.row, Word.REQUESTS, requests)
+
+    def tell_stopping(self, is_stopping: bool) -> None:
+        """Tell whether requests are over and the application shuts down."""
+        self.board.set(self.row, Word.STOPPING, is_stopping)
 
     @property
     def parting(self) -> Parting:

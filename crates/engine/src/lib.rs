@@ -56,6 +56,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pulse::exit_after, module)?)?;
     module.add_function(wrap_pyfunction!(asgi::shortcut::respond, module)?)?;
     module.add_function(wrap_pyfunction!(asgi::shortcut::whole_body, module)?)?;
+    module.add_class::<pulse::ExitTimer>()?;
     module.add_class::<snapshot::ClassVersions>()?;
     module.add_class::<snapshot::Snapshot>()?;
     module.add_class::<engine::Engine>()

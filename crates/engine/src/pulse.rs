@@ -5,7 +5,8 @@
 //! process that is stopped, or whose machine has frozen, does not beat.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, sleep};
 use std::time::Duration;
 
@@ -63,17 +64,35 @@ fn beat(words: SharedWords, index: usize, supervisor: &OwnedFd, interval: Durati
     exit::kill_all_of_us();
 }
 
+/// A thread that ends the process unless it is cancelled in time; see `_engine.pyi`.
+#[pyclass(frozen, module = "pronghorn._engine")]
+pub struct ExitTimer {
+    is_cancelled: Arc<AtomicBool>,
+}
+
+#[pymethods]
+impl ExitTimer {
+    /// Leaves the process alone.
+    fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+}
+
 /// Ends the process by `signal` after `delay_s` if it has not ended by then; see `_engine.pyi`.
 #[pyfunction]
-pub fn exit_after(delay_s: f64, signal: i32) -> PyResult<()> {
+pub fn exit_after(delay_s: f64, signal: i32) -> PyResult<ExitTimer> {
     let delay = seconds("delay_s", delay_s)?;
     let signal = Signal::from_named_raw(signal)
         .ok_or_else(|| PyValueError::new_err(format!("no signal has the number `{signal}`")))?;
+    let is_cancelled = Arc::new(AtomicBool::new(false));
+    let timer = ExitTimer { is_cancelled: Arc::clone(&is_cancelled) };
     Builder::new().name("pronghorn-exit".to_owned()).spawn(move || {
         sleep(delay);
-        exit::end_by(signal);
+        if !is_cancelled.load(Ordering::Acquire) {
+            exit::end_by(signal);
+        }
     })?;
-    Ok(())
+    Ok(timer)
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {

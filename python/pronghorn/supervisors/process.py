@@ -39,7 +39,8 @@ PULSE_S_MAX = 0.5
 BOOT_S_MAX = 300.0
 """How long a process may take to its first sign of life: until then it imports `__main__`."""
 FORCED_EXIT_S = 0.9
-"""How long after its graceful timeout a process is killed; it has tried to end itself before."""
+"""How long after its graceful timeout a process is killed, its lifespan's shutdown left out; it has
+tried to end itself before."""
 RELOADED_S_MAX = 5.0
 """How long after a change of its code a process may go on with open streams, without a timeout."""
 ABSENCE_S_MIN = 0.5
@@ -99,7 +100,7 @@ class Process:
         self.started_at = self.ready_at = 0.0
         self._is_told_to_end = self._is_found_silent = False
         self._kill_at: float | None = None
-        """When it will have had the time that it gets for stopping."""
+        """When it will have had the time that it gets for its requests."""
         self._looks: dict[Word, Look] = {}
 
     def start(self) -> None:
@@ -166,11 +167,19 @@ class Process:
         limit = self._healthcheck_s if timeout is None else timeout
         return not limit or self.silence_s() <= limit
 
+    def is_stopping(self) -> bool:
+        """Whether its requests are over, and its application's lifespan shuts down."""
+        return self._process.is_alive() and self._board.word(self._row, Word.STOPPING) == 1
+
     def has_gone(self) -> bool:
         """Whether one that was told to end has; its time over, or silent, it is killed."""
         if self.has_ended():
             return True
-        if self._kill_at is not None and time.monotonic() > self._kill_at:
+        now = time.monotonic()
+        if self._kill_at is not None and self.is_stopping():
+            # What its application takes is not counted.
+            self._kill_at = max(self._kill_at, now + FORCED_EXIT_S)
+        if self._kill_at is not None and now > self._kill_at:
             self.kill()
         else:
             self.kill_if_silent()

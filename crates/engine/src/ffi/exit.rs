@@ -12,6 +12,9 @@ pub fn end_by(signal: Signal) {
     // SAFETY: only changes what the process does about a signal that is about to end it.
     unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) };
     let _ = kill_process(getpid(), signal);
+    // Process 1 of a container is spared by its own signals.
+    // SAFETY: as above.
+    unsafe { libc::_exit(128 + signal.as_raw()) };
 }
 
 /// Kills the process, and with it those that it leads.
