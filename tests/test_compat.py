@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from support.processes import children, wait_until_gone
 from support.server import Lines
-from support.wire import Response, Wire
+from support.wire import Response, Wire, request
 
 WAIT_S_MAX = 20.0
 
@@ -62,6 +62,24 @@ class Server(uvicorn.Server):
 config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), lifespan="off", http="h11")
 server = Server(config=config)
 asyncio.run(server.serve())
+"""
+
+WAITS = """
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("stopped in", os.getpid(), flush=True)
+        return await send({"type": "lifespan.shutdown.complete"})
+    body = b""
+    while len(body) < 2:
+        body += (await receive())["body"]
+        print("reading in", os.getpid(), flush=True)
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": body})
 """
 
 SPAWNS = """
@@ -323,6 +341,27 @@ def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(WAIT_S_MAX) == 0
         program.stderr.wait_for("Shutting down: Master")
+
+
+def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directory: Path) -> None:
+    """As gunicorn tells one worker too many, about every second until it has gone."""
+    (directory / "waits.py").write_text(WAITS)
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
+            line = program.stdout.wait_for("reading in")
+            pid = int(line.rpartition(" ")[2])
+            for awaited in ("Shutting down", "Waiting for connections to close", None, None):
+                os.kill(pid, signal.SIGTERM)
+                if awaited:
+                    program.stderr.wait_for(awaited)
+            wire.send(b"k")
+            assert wire.response().body == b"ok"
+        program.stdout.wait_for(f"stopped in {pid}")
 
 
 def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:

@@ -83,6 +83,8 @@ class Server:
         """The process is there to serve, so it may be ended when requests do not let it end."""
         self.ends_process = False
         """Nothing follows the server, so threads that run on do not hold up the process's end."""
+        self.is_supervised = False
+        """Another program watches over this process, and decides how long it may take to end."""
         self.shares_listeners = False
         """Other processes accept from the same sockets, and go on when this one ends."""
         self._link: Link | None = None
@@ -292,13 +294,16 @@ class Server:
             signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the server on a signal; a second one stops it from waiting."""
+        """End the server on a signal; a second one stops it from waiting.
+
+        Under a supervisor only an interrupt does: gunicorn repeats SIGTERM every second, service
+        managers tell every process, and the supervisor tells its workers as well.
+        """
         self._captured_signals.append(sig)
         if not self.should_exit:
             self.should_exit = True
             self._exit_in_time(sig)
-        elif not (self._link and sig == signal.SIGTERM):
-            # Service managers tell every process, and the supervisor tells its workers as well.
+        elif sig != signal.SIGTERM or not (self._link or self.is_supervised):
             self.force_exit = True
         if self._is_in_loop:
             self._loop.call_soon_threadsafe(self._woken.set)

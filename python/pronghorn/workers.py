@@ -62,7 +62,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = _Server(self.config, self)
-        server.shares_listeners = True
+        server.shares_listeners = server.is_supervised = True
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, self.handle_exit, signal.SIGQUIT, None)
         await server.serve(sockets=self.sockets)
