@@ -276,3 +276,25 @@ def test_a_patch_of_how_content_types_are_read_is_seen(
     assert ask(app, "/", "POST", json_body={"a": 1}).status == 422
     monkeypatch.undo()
     assert ask(app, "/", "POST", json_body={"a": 1}).json == {"a": 1}
+
+
+def test_a_patch_of_a_responses_headers_is_seen_by_http_middleware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def passing(request: Request, call_next: Callable[[Request], Any]) -> Any:
+        return await call_next(request)
+
+    made = []
+    original = starlette.responses.Response.init_headers
+
+    def init_headers(response: starlette.responses.Response, headers: Any = None) -> None:
+        made.append(type(response).__name__)
+        original(response, headers)
+
+    ask(app)
+    monkeypatch.setattr(starlette.responses.Response, "init_headers", init_headers)
+    assert ask(app).status == 404
+    assert "_StreamingResponse" in made

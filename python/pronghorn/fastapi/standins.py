@@ -126,6 +126,7 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "starlette.middleware.base:_CachedRequest.wrapped_receive",
         "starlette.middleware.base:_StreamingResponse.__call__",
         "starlette.middleware.base:_StreamingResponse.__init__",
+        "starlette.responses:Response.init_headers",
     ),
     # A response that is JSON, without an object for it.
     "json_response": (
