@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Start
@@ -55,6 +56,22 @@ def test_own_factory_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert loop_module("loops_own:Loop") == "loops_own"
     with pytest.raises(ImportFromStringError, match="`loops_own:number` is not callable"):
         loop_factory("loops_own:number")
+
+
+def test_factory_itself_can_be_given() -> None:
+    config = Config("main:app", loop=asyncio.SelectorEventLoop)
+    assert config.get_loop_factory() is asyncio.SelectorEventLoop
+    assert Config("main:app", loop=None).get_loop_factory() is None
+
+
+def test_loop_is_complained_of_only_where_one_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    loop: Any = asyncio.new_event_loop()
+    loop.close()
+    config = Config("main:app", loop=loop)
+    with pytest.raises(SystemExit) as caught:
+        config.get_loop_factory()
+    assert caught.value.code == 3
+    assert "is not callable; name a function" in capsys.readouterr().err
 
 
 def test_unknown_loop_exits_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:

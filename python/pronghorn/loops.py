@@ -8,7 +8,7 @@ uvloop only speeds up the application's own input and output. Called by
 import asyncio
 from collections.abc import Callable
 from importlib import import_module
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from pronghorn.errors import ImportFromStringError
 from pronghorn.importer import import_from_string
@@ -17,13 +17,14 @@ LoopName: TypeAlias = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 LoopFactory: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
 
-def loop_factory(name: str) -> LoopFactory | None:
+def loop_factory(name: Any) -> LoopFactory | None:
     """A factory for the loop called `name`, or None to leave the choice to asyncio's policy.
 
-    Besides the known names, `<module>:<factory>` names a callable that returns a new loop.
+    Besides the known names, `<module>:<factory>` names a callable that returns a new loop; it may
+    also be given itself.
     """
     match name:
-        case "none":
+        case "none" | None:
             return None
         case "asyncio":
             return asyncio.SelectorEventLoop
@@ -51,7 +52,7 @@ def _named(package: str) -> LoopFactory:
     return cast(LoopFactory, module.new_event_loop)
 
 
-def _custom(import_string: str) -> LoopFactory:
+def _custom(import_string: Any) -> LoopFactory:
     factory = import_from_string(import_string)
     if not callable(factory):
         raise ImportFromStringError(

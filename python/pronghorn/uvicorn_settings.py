@@ -65,10 +65,12 @@ class UvicornSettings:
     fd: int | None = option(
         None, "Bind to socket from this file descriptor.", group=LISTENING, minimum=0
     )
-    loop: str = option(
+    # Programs pass even loops, for `serve`, which runs in the one that is there.
+    loop: "str | Callable[[], Any] | None" = option(
         "auto",
         "Event loop implementation, or a function that returns a new loop.",
         group=APPLICATION,
+        kind="text",
         metavar="[auto|asyncio|uvloop|zuvloop|none|MODULE:FACTORY]",
     )
     http: HTTPName | type[Any] | str = option(
