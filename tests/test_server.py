@@ -624,6 +624,16 @@ def test_wsgi_application_is_served() -> None:
             response = await get(server, "/w")
             assert b"/w" in response
             assert b" from wsgi" in response
+            # WSGI knows no WebSocket, so that the handshake is a request like any other.
+            handshake = (
+                "connection: upgrade",
+                "upgrade: websocket",
+                "sec-websocket-version: 13",
+                f"sec-websocket-key: {'A' * 22}==",
+            )
+            response = await get(server, "/w", *handshake)
+            assert response.startswith(b"HTTP/1.1 200 ")
+            assert b" from wsgi" in response
 
     in_loop(body)
 

@@ -96,8 +96,9 @@ class Config(Settings):
 
     @property
     def ws_protocol_class(self) -> type[Any] | None:
-        """What speaks WebSocket: the engine, unless `ws` says that nothing does."""
-        return None if self.ws == "none" else self.http_protocol_class
+        """What speaks WebSocket: the engine, unless nothing does; WSGI has no words for it."""
+        is_spoken = self.ws != "none" and self.interface != "wsgi"
+        return self.http_protocol_class if is_spoken else None
 
     @property
     def request_header_bytes_max(self) -> int:
