@@ -134,6 +134,7 @@ def test_application_of_the_file_is_loaded(directory: Path) -> None:
         ("reload = false\nlifespan = 'x'", "`pronghorn.toml, line 2: lifespan` must be one of"),
         ("bind = [\n':1',\n'x'\n]\n", "`pronghorn.toml, line 1: bind` needs the form `host:port`"),
         ("header = ['x']", "`pronghorn.toml, line 1: header` needs a name and a value"),
+        ("env-file = '/nowhere'", "`pronghorn.toml, line 1: env-file` does not exist, `/nowhere`."),
         ("headers = 5", "`pronghorn.toml, line 1: headers` must be a list, got `5`."),
         ("a = '''\nport = 1\n'''\nport = 'x'", "`pronghorn.toml, line 1: a` is no option"),
         ("log-level = '''\nport = 1\n'''\n", "`pronghorn.toml, line 1: log-level` must be one of"),

@@ -278,8 +278,6 @@ class Config(Settings):
     def _load_env_file(self) -> None:
         if self.env_file is None:
             return
-        if not os.path.exists(self.env_file):
-            raise ConfigurationError("env_file", f"does not exist, `{self.env_file}`.")
         dotenv = optional_module(
             "dotenv",
             option="env_file",

@@ -60,6 +60,9 @@ def read_config_file(path: str) -> ConfigFile:
         if name in options:
             other = keys[name][-1]
             raise ConfigurationError(_place(path, where), f"is given as `{other}` already.")
+        if name == "env_file" and not os.path.exists(str(value)):
+            # As for the flag; programs may name one that is there at times.
+            raise ConfigurationError(_place(path, where), f"does not exist, `{value}`.")
         keys[name] = where
         options[name] = _value(OPTIONS[name], value) if name in OPTIONS else value
     return ConfigFile(path, options, keys)
