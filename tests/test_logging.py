@@ -24,8 +24,13 @@ ACCESS_FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_c
 
 
 @pytest.fixture(autouse=True)
-def restored_loggers() -> Iterator[None]:
+def untouched_loggers() -> Iterator[None]:
+    forget_loggers()
     yield
+    forget_loggers()
+
+
+def forget_loggers() -> None:
     known = logging.root.manager.loggerDict
     for name in log_setup.LOGGER_NAMES:
         logger = logging.getLogger(name)
@@ -419,6 +424,34 @@ def test_stream_in_a_dictionary_is_used_as_it_is() -> None:
     configured(log_config=mine, use_colors=False)
     logging.getLogger("pronghorn.error").info("here")
     assert stream.getvalue() == "INFO:     here\n"
+
+
+def test_ini_file_may_refer_to_its_own_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.ini"
+    defaults = "[DEFAULT]\nstream = sys.stderr\n"
+    path.write_text(defaults + UVICORN_INI.replace("(sys.stderr,)", "(%(stream)s,)"))
+    for source in (str(path), io.StringIO(path.read_text())):
+        configured(log_config=source)
+        logging.getLogger("pronghorn.error").info("line")
+        assert capsys.readouterr().err == "D line\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["('/nowhere/log',)", "(nothing,)", "(1, 2, 3)", "(", "(1 / 0,)", "%(nothing)s"]
+)
+def test_handler_of_an_ini_file_that_cannot_be_made_is_one_line(
+    arguments: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.ini"
+    text = UVICORN_INI.replace(
+        "class = StreamHandler\nargs = (sys.stderr,)", "class = FileHandler\nargs = " + arguments
+    )
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"^`log_config` cannot be used: ") as caught:
+        configured(log_config=str(path))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,10 @@ def _apply_dictionary(source: Any, use_colors: bool | None = None) -> None:
 
 
 def _apply_ini(source: "str | RawConfigParser | IO[Any]") -> None:
-    from configparser import Error as ParserError
-    from configparser import RawConfigParser
+    from configparser import ConfigParser, RawConfigParser
     from logging.config import fileConfig
 
-    parser = source if isinstance(source, RawConfigParser) else RawConfigParser()
+    parser = source if isinstance(source, RawConfigParser) else ConfigParser()
     try:
         if isinstance(source, str):
             _read(source, parser.read_file)
@@ -165,9 +164,9 @@ def _apply_ini(source: "str | RawConfigParser | IO[Any]") -> None:
             if formatter.startswith("uvicorn.logging."):
                 parser.set(section, "class", _pronghorn_name(formatter))
         fileConfig(parser, disable_existing_loggers=False)
-    except (ParserError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
+    except ConfigurationError:
+        raise
+    except Exception as error:  # Arguments of handlers are Python, which may raise anything.
         raise _unusable(error) from error
 
 
@@ -234,7 +233,8 @@ def _yaml_loader() -> Callable[[Any], Any]:
 
 def _unusable(error: Exception) -> ConfigurationError:
     cause = f" ({error.__cause__})" if error.__cause__ else ""
-    return ConfigurationError("log_config", f"cannot be used: {error}{cause}.")
+    reason = " ".join(f"{error}{cause}".split())
+    return ConfigurationError("log_config", f"cannot be used: {reason}.")
 
 
 def _uvicorn_name(name: str) -> str:
