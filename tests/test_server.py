@@ -638,6 +638,27 @@ def test_wsgi_application_is_served() -> None:
     in_loop(body)
 
 
+def test_program_can_take_the_steps_of_serving_itself() -> None:
+    async def body() -> None:
+        config = Config(hello, port=0)
+        config.load()
+        server = Server(config)
+        # Twice, since a server can be started again.
+        for _ in range(2):
+            server.lifespan = config.lifespan_class(config)
+            await server.startup()
+            address = address_of(server)
+            assert b"/step" in await get(server, "/step")
+            asyncio.get_running_loop().call_soon(setattr, server, "should_exit", True)
+            await server.main_loop()
+            await server.shutdown()
+            server.should_exit = False
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address)
+
+    in_loop(body)
+
+
 def test_run_serves_a_program(capsys: pytest.CaptureFixture[str]) -> None:
     servers: list[Server] = []
 

@@ -123,9 +123,7 @@ class Server:
 
     async def _serve(self, sockets: list[socket] | None = None) -> None:
         self._link = link()
-        self._woken = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._is_in_loop = True
+        self._enter_loop()
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         self._log_process("Started server process [%d]")
@@ -137,13 +135,17 @@ class Server:
                 await self.shutdown(sockets=sockets)
                 self._log_process("Finished server process [%d]")
         finally:
-            self._is_in_loop = False
             self._close_engine()
             self.lifespan.abandon()
             self._application_has_stopped()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Let the application start, then listen."""
+        """Let the application start, then listen.
+
+        Programs that call it themselves, and `main_loop` and `shutdown` after it, load the
+        configuration and set `lifespan` before.
+        """
+        self._enter_loop()
         await self._unless_forced(self.lifespan.startup())
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -318,6 +320,12 @@ class Server:
         """Read the certificates again."""
         self._must_read_certificate = True
 
+    def _enter_loop(self) -> None:
+        if not self._is_in_loop:
+            self._loop = asyncio.get_running_loop()
+            self._woken = asyncio.Event()
+            self._is_in_loop = True
+
     def _open_listeners(self, sockets: Sequence[socket] | None) -> list[Listener]:
         if sockets is None:
             listeners = open_listeners(addresses_of(self.config))
@@ -386,6 +394,7 @@ class Server:
         return app
 
     def _close_engine(self) -> None:
+        self._is_in_loop = False
         engines = [self.server_state.engine, self._redirect]
         self.server_state.forget_engine()
         self._redirect = None
