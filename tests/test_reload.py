@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -183,6 +184,67 @@ def test_open_stream_does_not_hold_a_reload(project: Project) -> None:
         began_at = time.monotonic()
         wait_for_body(server, b"two!")
         assert time.monotonic() - began_at < 4
+
+
+def with_port(version: str, port: int, *, stop_s: float) -> str:
+    """An application that has a port of its own for as long as it lives, and stops slowly."""
+    opening = f"""
+import socket
+
+def opens(app):
+    async def opened(scope, receive, send):
+        if scope["type"] != "lifespan":
+            return await app(scope, receive, send)
+        own = socket.create_server(("127.0.0.1", {port}))
+        await receive()
+        await send({{"type": "lifespan.startup.complete"}})
+        await receive()
+        await asyncio.sleep({stop_s})
+        own.close()
+        print("stopped {version}", flush=True)
+        await send({{"type": "lifespan.shutdown.complete"}})
+    return opened
+
+app = opens(app)
+"""
+    return SOURCE.replace("VERSION", version).replace("0.3", "3600") + opening
+
+
+@pytest.fixture
+def own_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("stop_s", [1, 5.5])
+def test_new_code_starts_after_the_old_application_has_stopped(
+    project: Project, own_port: int, stop_s: float
+) -> None:
+    project.write("reloaded.py", with_port("one", own_port, stop_s=stop_s))
+    server = project.serve("--lifespan", "on")
+    with server.connect() as idle:
+        idle.assert_open()
+        since = server.stderr.count()
+        project.write("reloaded.py", with_port("two", own_port, stop_s=0))
+        server.stderr.wait_for("Application startup complete", since=since)
+    wait_for_body(server, b"two!")
+    assert "stopped one" in server.stdout.all()
+    assert "failed to start" not in server.stderr.text()
+
+
+def test_new_code_that_lacks_what_the_old_application_has_starts_after_it(
+    project: Project, own_port: int
+) -> None:
+    project.write("reloaded.py", with_port("one", own_port, stop_s=0.1))
+    server = project.serve("--timeout-graceful-shutdown", "1", "--lifespan", "on")
+    with server.connect() as wire:
+        wire.send(request("GET", "/slow"))
+        wire.head()
+        project.write("reloaded.py", with_port("two", own_port, stop_s=0))
+        server.stderr.wait_for("failed to start; trying again without the one before it")
+        wait_for_body(server, b"two!")
+    assert "stopped one" in server.stdout.all()
 
 
 def test_patterns_decide_what_matters(project: Project) -> None:

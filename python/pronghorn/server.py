@@ -433,6 +433,7 @@ class Server:
             logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
             while engine.task_count and not self.force_exit:
                 await asyncio.sleep(DRAIN_POLL_S)
+        self._application_may_stop()
         # Clients that have been told take their time to close; what they send now gets no reset.
         await self._poll_while(lambda: engine.lingering_count > 0, LINGER_S_MAX)
 

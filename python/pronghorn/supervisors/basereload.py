@@ -3,8 +3,10 @@
 The subclasses find changes, one with watchfiles and one by polling. The sockets stay open here, so
 that clients wait in their queue while there is nobody to accept. A spare child has everything
 imported but the application; when a file changes, the old child is told to end and the spare takes
-over as soon as it has, or after a moment if it takes its time over open streams. The rule: whatever
-happens to children, the supervisor goes on watching files.
+over as soon as it has, or after a moment if it takes its time over open streams. An application
+that shuts down keeps what it has opened meanwhile, so the next one waits for that; one that has
+failed to start beside an old one tries again without. The rule: whatever happens to children, the
+supervisor goes on watching files.
 """
 
 import logging
@@ -26,7 +28,7 @@ from pronghorn.supervisors.process import Process
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HANDOVER_S_MAX = 0.25
-"""How long the next child waits for the one before it."""
+"""How long the next child waits for the requests of the one before it."""
 POLL_S = 0.01
 
 logger = logging.getLogger("pronghorn.error")
@@ -50,7 +52,11 @@ class BaseReload:
         self._board = Board()
         self._back_off = BackOff()
         self._is_due = False
-        """The present child has died, and another one is to be started."""
+        """There is no child, and another one is to be started."""
+        self._has_company = False
+        """There was an old child when the present one was started."""
+        self._waits_for_old = False
+        """The present child has failed to start, maybe since an old one had what it needs."""
         self._is_reported = False
         self._is_forced = False
 
@@ -106,8 +112,10 @@ class BaseReload:
             self.process.terminate(Parting.RELOADED)
             self._wait_for(self.process, HANDOVER_S_MAX)
             self._old.append(self.process)
+            self.process = None
         self._back_off.succeeded()
-        self._start_next()
+        self._is_due, self._waits_for_old = True, False
+        self._start_unless_in_the_way()
 
     def shutdown(self) -> None:
         """End the children."""
@@ -146,7 +154,18 @@ class BaseReload:
             return None
         return process
 
+    def _start_unless_in_the_way(self) -> None:
+        """Start the next child as soon as no old one has what its application may need."""
+        self._old = [each for each in self._old if not each.has_gone()]
+        if self._waits_for_old:
+            is_in_the_way = bool(self._old)
+        else:
+            is_in_the_way = any(each.is_stopping() for each in self._old)
+        if not is_in_the_way:
+            self._start_next()
+
     def _start_next(self) -> None:
+        self._has_company, self._waits_for_old = bool(self._old), False
         spare, self._spare = self._spare, None
         if spare and not spare.has_ended():
             spare.go()
@@ -163,7 +182,7 @@ class BaseReload:
         now = time.monotonic()
         if self.process is None:
             if self._is_due and self._back_off.is_due(now):
-                self._start_next()
+                self._start_unless_in_the_way()
             return
         self.process.hear()
         if self.process.has_ended():
@@ -173,6 +192,13 @@ class BaseReload:
 
     def _child_died(self, process: Process, now: float) -> None:
         self.process = None
+        if not process.is_ready and self._has_company:
+            self._is_due = self._waits_for_old = True
+            logger.error(
+                "Child process [%s] failed to start; trying again without the one before it.",
+                process.pid,
+            )
+            return
         if not process.is_ready:
             logger.error(
                 "Child process [%s] failed to start; waiting for files to change.", process.pid
