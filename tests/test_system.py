@@ -65,6 +65,48 @@ def test_process_1_buries_orphans_forwards_signals_and_ends_with_the_code(
     assert contained.stdout.all()[-1] == "lifespan shutdown"
 
 
+SCRIPT = """
+import os, sys, threading
+import pronghorn
+
+sys.path.insert(0, sys.argv[1])
+from support.apps import app as everything
+
+waiting = threading.Thread(target=threading.Event().wait, name="before", daemon=True)
+waiting.start()
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await everything(scope, receive, send)
+    threads = ",".join(sorted(each.name for each in threading.enumerate()))
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": f"{os.getpid()} {threads}".encode()})
+
+pronghorn.run(app, port=0, timeout_graceful_shutdown=1)
+print("after", flush=True)
+"""
+
+
+def test_script_as_process_1_serves_where_it_has_started_threads() -> None:
+    if not can_make_namespaces():
+        pytest.skip("needs to make a namespace of processes")
+    process = subprocess.Popen(
+        [*UNSHARE, sys.executable, "-c", SCRIPT, str(TESTS)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    server = Server("a script's own", process)
+    server.wait_until_running()
+    assert server.get("/") == b"1 MainThread,before"
+    [first] = children(server.pid)
+    os.kill(first, signal.SIGTERM)
+    # The system spares process 1 the signal that the server raises again.
+    assert server.wait() == 0
+    assert server.stdout.all()[-2:] == ["lifespan shutdown", "after"]
+    server.end()
+
+
 def test_killed_process_1_leaves_nothing_behind(contained: Server) -> None:
     family = descendants(contained.pid)
     os.kill(children(contained.pid)[0], signal.SIGKILL)

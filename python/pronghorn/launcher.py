@@ -47,14 +47,16 @@ def run(*arguments: Any, **options: Any) -> None:
 
 def run_command(**options: Any) -> None:
     """Do what `run` does, as all that the process is there for."""
-    _serve(_configured((), options), ends_process=True)
-
-
-def _serve(config: Config, *, ends_process: bool = False) -> None:
+    config = _configured((), options)
     if os.getpid() == 1:
+        # Here and not in `run`, whose caller may have threads and connections already.
         from pronghorn.supervisors.init import serve_in_child
 
         serve_in_child()
+    _serve(config, ends_process=True)
+
+
+def _serve(config: Config, *, ends_process: bool = False) -> None:
     if config.use_subprocess:
         return _supervise(config)
     config.load_app()

@@ -2,7 +2,8 @@
 
 Orphans of the application's processes become children of process 1, and one that never waits for
 them keeps their corpses. So process 1 serves in a child, passes on what it is told, buries whoever
-dies, and ends with the child's exit code. Called before anything is opened.
+dies, and ends with the child's exit code. Called by the command alone, before it has imported the
+application: what a program has opened and started before it calls `run()` belongs to its process.
 """
 
 import os
