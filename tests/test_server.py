@@ -638,6 +638,30 @@ def test_wsgi_application_is_served() -> None:
     in_loop(body)
 
 
+def test_program_can_set_a_lifespan_of_its_own() -> None:
+    class Mine(LifespanOn):
+        async def startup(self) -> None:
+            await super().startup()
+            self.state["lifespan"] = "mine"
+
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append(scope["state"]["lifespan"])
+        await hello(scope, receive, send)
+
+    async def body() -> None:
+        config = Config(app, port=0)
+        config.load()
+        config.lifespan_class = Mine
+        async with running(Server(config)) as server:
+            await get(server)
+
+    in_loop(body)
+    assert seen == ["mine"]
+
+
 def test_program_can_take_the_steps_of_serving_itself() -> None:
     async def body() -> None:
         config = Config(hello, port=0)

@@ -52,6 +52,7 @@ class Config(Settings):
     ssl: "SSLContext | None" = None
     """What new connections speak TLS with, once it is loaded."""
     loaded_app: ASGI3Application
+    _lifespan_class: type[LifespanOn] | type[LifespanOff] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,8 +85,14 @@ class Config(Settings):
 
     @property
     def lifespan_class(self) -> type[LifespanOn] | type[LifespanOff]:
-        """What speaks the lifespan protocol."""
+        """What speaks the lifespan protocol; a program may set another one."""
+        if self._lifespan_class is not None:
+            return self._lifespan_class
         return LifespanOff if self.lifespan == "off" else LifespanOn
+
+    @lifespan_class.setter
+    def lifespan_class(self, lifespan_class: type[LifespanOn] | type[LifespanOff]) -> None:
+        self._lifespan_class = lifespan_class
 
     @property
     def http_protocol_class(self) -> type[Any]:
