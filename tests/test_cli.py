@@ -128,7 +128,7 @@ def test_importing_is_light() -> None:
         ("cli_app:app --log-level loud", 2, "Error: Invalid value for '--log-level'"),
         ("cli_app:app --env-file /nowhere", 2, "Error: Invalid value for '--env-file'"),
         ("cli_app:app --header colonless", 2, "Error: `--header` needs a name and a value"),
-        ("cli_app:app --workers 0", 2, "Error: `--workers` must be between 1 and 256, got `0`"),
+        ("cli_app:app --workers -1", 2, "Error: `--workers` must be between 1 and 256, got `-1`"),
         ("cli_app:nope --workers 2", 3, 'ERROR:    Error loading ASGI app. Attribute "nope"'),
         ("cli_app:fails --workers 2 --lifespan on", 3, "ERROR:    Application startup failed."),
         ("cli_app:app --ws wsprot", 2, "Error: `--ws` must be one of auto, none, websockets"),

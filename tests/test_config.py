@@ -251,8 +251,9 @@ def test_web_concurrency_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"^`WEB_CONCURRENCY` .*got `x`"):
         Config("main:app")
     assert Config("main:app", workers=1).workers == 1
-    monkeypatch.setenv("WEB_CONCURRENCY", "3")
-    assert Config("main:app").workers == 3
+    for text, workers in (("3", 3), ("0", 1)):
+        monkeypatch.setenv("WEB_CONCURRENCY", text)
+        assert Config("main:app").workers == workers
 
 
 def test_forwarded_allow_ips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

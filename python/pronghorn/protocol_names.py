@@ -33,3 +33,8 @@ def implementation_name(value: Any) -> Any:
     if isinstance(value, type):
         value = f"{value.__module__}:{value.__qualname__}"
     return _KNOWN.get(value, value) if isinstance(value, str) else value
+
+
+def websocket_name(value: Any) -> Any:
+    """The same for WebSocket, where a class may be missing."""
+    return "none" if value is None else implementation_name(value)

@@ -24,6 +24,7 @@ from pronghorn.protocol_names import (
     HTTPName,
     WebSocketName,
     implementation_name,
+    websocket_name,
 )
 from pronghorn.types import Application
 
@@ -48,6 +49,15 @@ TLS = "TLS"
 WORKERS_MAX = 256
 
 
+def _means(meaning: Any, *spellings: Any) -> Callable[[Any], Any]:
+    """What Uvicorn takes for `meaning` without saying so."""
+    return lambda value: meaning if value in spellings else value
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
+
+
 @dataclass(eq=False, repr=False)
 class UvicornSettings:
     """The options of one server that it shares with Uvicorn."""
@@ -60,6 +70,7 @@ class UvicornSettings:
         group=LISTENING,
         minimum=0,
         maximum=65535,
+        convert=_means(0, None),
     )
     uds: str | None = option(None, "Bind to a UNIX domain socket.", group=LISTENING)
     fd: int | None = option(
@@ -90,7 +101,7 @@ class UvicornSettings:
         group=PROTOCOLS,
         kind="choice",
         choices=tuple(WS_PROTOCOLS),
-        convert=implementation_name,
+        convert=websocket_name,
     )
     ws_max_size: int = option(
         16 * 1024 * 1024, "WebSocket max size message in bytes.", group=PROTOCOLS, minimum=0
@@ -128,7 +139,9 @@ class UvicornSettings:
         choices=tuple(LOG_LEVELS),
         check=log_level_complaint,
     )
-    access_log: bool = option(True, "Enable/Disable access log.", group=LOGGING)
+    access_log: bool = option(
+        True, "Enable/Disable access log.", group=LOGGING, convert=_means(True, None)
+    )
     use_colors: bool | None = option(None, "Enable/Disable colorized logging.", group=LOGGING)
     interface: InterfaceName = option(
         "auto",
@@ -179,6 +192,7 @@ class UvicornSettings:
         group=PROCESSES,
         minimum=1,
         maximum=WORKERS_MAX,
+        convert=_means(1, 0, "0"),
     )
     proxy_headers: bool = option(
         True,
@@ -194,6 +208,7 @@ class UvicornSettings:
         "to trust with proxy headers. Defaults to the $FORWARDED_ALLOW_IPS environment variable "
         "if available, or '127.0.0.1,::1'. The literal '*' means trust everything.",
         group=HEADERS,
+        convert=_listed,
     )
     root_path: str = option(
         "",
