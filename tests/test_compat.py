@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from support.processes import children, wait_until_gone
 from support.server import Lines
+from support.tls import Certificates
 from support.wire import Response, Wire, request
 
 WAIT_S_MAX = 20.0
@@ -97,10 +98,61 @@ if __name__ == "__main__":
 """
 
 
+SUPERVISES = """
+import signal, sys
+import uvicorn
+from uvicorn._subprocess import get_subprocess
+from uvicorn.protocols.http.flow_control import service_unavailable
+
+async def app(scope, receive, send):
+    await service_unavailable(scope, receive, send)
+
+if __name__ == "__main__":
+    config = uvicorn.Config("supervises:app", port=int(sys.argv[1]), lifespan="off")
+    socket = config.bind_socket()
+    child = get_subprocess(config, uvicorn.Server(config).run, [socket])
+    signal.signal(signal.SIGINT, lambda *_: child.terminate())
+    child.start()
+    child.join()
+    print("child ended", child.exitcode, flush=True)
+"""
+
+TLS = """
+import ssl, sys
+from uvicorn.config import create_ssl_context
+
+certificate, key, authority = sys.argv[1:]
+options = (ssl.PROTOCOL_TLS_SERVER, ssl.CERT_OPTIONAL, authority, "ECDHE")
+context = create_ssl_context(certificate, key, None, *options, alpn_protocols=["h2"])
+client = ssl.create_default_context(cafile=authority)
+client.set_alpn_protocols(["http/1.1", "h2"])
+down, up = ssl.MemoryBIO(), ssl.MemoryBIO()
+asking = client.wrap_bio(down, up, server_hostname="localhost")
+answering = context.wrap_bio(up, down, server_side=True)
+waiting = [asking, answering]
+while waiting:
+    for each in list(waiting):
+        try:
+            each.do_handshake()
+            waiting.remove(each)
+        except ssl.SSLWantReadError:
+            pass
+print(asking.selected_alpn_protocol(), context.verify_mode.name, len(context.get_ca_certs()))
+"""
+
+PROGRAMS = {
+    "script": SCRIPT,
+    "objects": OBJECTS,
+    "spawns": SPAWNS,
+    "supervises": SUPERVISES,
+    "tls": TLS,
+}
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "main.py").write_text(APP)
-    for name, text in (("script", SCRIPT), ("objects", OBJECTS), ("spawns", SPAWNS)):
+    for name, text in PROGRAMS.items():
         (tmp_path / f"{name}.py").write_text(text)
     return tmp_path
 
@@ -241,6 +293,33 @@ def test_child_processes_see_it_too(directory: Path) -> None:
     assert all("/pronghorn/compat/" in line for line in said)
 
 
+def test_program_that_supervises_its_own_processes_runs_on_pronghorn(directory: Path) -> None:
+    port = free_port()
+    arguments = ("-m", "pronghorn.compat", "supervises.py", str(port))
+    with running(directory, *arguments, port=port) as program:
+        response = program.get()
+        assert response.status == 503
+        assert response.values(b"server") == [b"pronghorn"]
+        assert response.body == b"Service Unavailable"
+        assert program.end() == 0
+        # The signal that ended the server is raised again.
+        assert f"child ended {-signal.SIGTERM}" in program.stdout.text()
+
+
+def test_context_is_made_of_the_options(directory: Path, certificates: Certificates) -> None:
+    issued = certificates.issue("localhost", file="compat")
+    files = (issued.certificate, issued.key, certificates.authority_file)
+    done = subprocess.run(
+        [sys.executable, "-m", "pronghorn.compat", "tls.py", *files],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr) == ("h2 CERT_OPTIONAL 1\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -264,11 +343,14 @@ def test_what_cannot_be_run_is_one_line(arguments: tuple[str, ...], line: str) -
 
 IMPORTS = """
 uvicorn Config Server main run __version__
-uvicorn.main Config Server ServerState main run LOGGING_CONFIG LOG_LEVELS STARTUP_FAILURE
+uvicorn.main Config Server ServerState main run LOGGING_CONFIG LOG_LEVELS STARTUP_FAILURE logger
+uvicorn.main Multiprocess ChangeReload LEVEL_CHOICES LIFESPAN_CHOICES INTERFACE_CHOICES
+uvicorn.main print_version SSL_PROTOCOL_VERSION HTTPProtocolType LoopFactoryType InterfaceType
 uvicorn.config Config LOGGING_CONFIG LOG_LEVELS TRACE_LOG_LEVEL STARTUP_FAILURE HTTP_PROTOCOLS
 uvicorn.config WS_PROTOCOLS LIFESPAN LOOP_FACTORIES INTERFACES SSL_PROTOCOL_VERSION
-uvicorn.config HTTPProtocolType WSProtocolType LifespanType InterfaceType
-uvicorn.server Server ServerState HANDLED_SIGNALS
+uvicorn.config HTTPProtocolType WSProtocolType LifespanType InterfaceType LoopFactoryType
+uvicorn.config create_ssl_context import_from_string logger
+uvicorn.server Server ServerState HANDLED_SIGNALS Config logger
 uvicorn.logging DefaultFormatter AccessFormatter ColourizedFormatter TRACE_LOG_LEVEL
 uvicorn.importer import_from_string ImportFromStringError
 uvicorn.lifespan.on LifespanOn
@@ -282,16 +364,20 @@ uvicorn.middleware.asgi2 ASGI2Middleware
 uvicorn.middleware.message_logger MessageLoggerMiddleware
 uvicorn.protocols.utils ClientDisconnected get_remote_addr get_local_addr is_ssl
 uvicorn.protocols.utils get_client_addr get_path_with_query_string
+uvicorn.protocols.http.flow_control CLOSE_HEADER HIGH_WATER_LIMIT service_unavailable
 uvicorn.protocols.http.auto AutoHTTPProtocol
 uvicorn.protocols.http.h11_impl H11Protocol
 uvicorn.protocols.http.httptools_impl HttpToolsProtocol
 uvicorn.protocols.websockets.auto AutoWebSocketsProtocol
 uvicorn.protocols.websockets.websockets_impl WebSocketProtocol
 uvicorn.protocols.websockets.websockets_sansio_impl WebSocketsSansIOProtocol
+uvicorn._ansi style
+uvicorn._compat asyncio_run iscoroutinefunction
+uvicorn._subprocess get_subprocess subprocess_started spawn
 uvicorn._types ASGIApplication ASGI3Application Scope HTTPScope WWWScope ASGIReceiveCallable
 uvicorn.workers UvicornWorker UvicornH11Worker
 uvicorn.supervisors ChangeReload Multiprocess
-uvicorn.supervisors.multiprocess Multiprocess Process
+uvicorn.supervisors.multiprocess Multiprocess Process SIGNALS
 uvicorn.supervisors.basereload BaseReload
 uvicorn.supervisors.statreload StatReload
 uvicorn.supervisors.watchfilesreload FileFilter WatchFilesReload

@@ -1,6 +1,7 @@
 """`Server` and its state."""
 
-from pronghorn.server import HANDLED_SIGNALS, Server
+from pronghorn.config import Config
+from pronghorn.server import HANDLED_SIGNALS, Server, logger
 from pronghorn.server_state import ServerState
 
-__all__ = ["HANDLED_SIGNALS", "Server", "ServerState"]
+__all__ = ["HANDLED_SIGNALS", "Config", "Server", "ServerState", "logger"]

@@ -2,5 +2,6 @@
 
 from pronghorn.supervisors.multiprocess import Multiprocess
 from pronghorn.supervisors.process import Process
+from pronghorn.supervisors.signals import SIGNALS
 
-__all__ = ["Multiprocess", "Process"]
+__all__ = ["SIGNALS", "Multiprocess", "Process"]

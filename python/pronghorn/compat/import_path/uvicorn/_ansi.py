@@ -1,0 +1,5 @@
+"""Colours of log lines."""
+
+from pronghorn.logging import style
+
+__all__ = ["style"]
