@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,8 @@ class Browser:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            # What Debian calls by its name is a script that starts it.
+            start_new_session=True,
         )
         assert self.process.stderr is not None
         self._stderr = Lines(self.process.stderr)
@@ -63,8 +67,7 @@ class Browser:
             self._stack = contextlib.ExitStack()
             self._connection = self._stack.enter_context(connect(line.split()[-1], max_size=None))
         except BaseException:
-            self.process.kill()
-            self.process.wait()
+            self._kill()
             raise
 
     def open(self, url: str) -> Page:
@@ -99,7 +102,11 @@ class Browser:
 
     def end(self) -> None:
         self._stack.close()
-        self.process.terminate()
+        self._kill()
+
+    def _kill(self) -> None:
+        """Ends all of its processes: nothing in the profile is worth a tidy end."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(ANSWER_S_MAX)
 
 
