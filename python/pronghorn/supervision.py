@@ -7,16 +7,19 @@ own through `link()`, which is None in a process that nobody supervises. The rul
 waits, and a supervisor that is gone is no error.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
 from contextlib import suppress
 from enum import IntEnum
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pronghorn._engine import start_pulse
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 ROWS_MAX = 1024
 """Processes of one supervisor at a time, those that are on their way out included."""
@@ -79,6 +82,9 @@ class Board:
     """Shared memory with a row for each process of one supervisor."""
 
     def __init__(self) -> None:
+        # A server without processes needs nothing of it, and it is slow to import.
+        from multiprocessing import get_context
+
         self.words: Any = get_context("spawn").RawArray(ctypes.c_uint32, ROWS_MAX * ROW_WORDS)
         # The first row is the supervisor's own; its first word says how many are in use.
         self._free = list(range(ROWS_MAX - 1, 0, -1))
