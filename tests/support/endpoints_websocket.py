@@ -280,5 +280,6 @@ async def exit_in_task(scope: Scope, receive: Receive, send: Send) -> None:
         sys.exit(7)
 
     waiting = asyncio.create_task(wait())
+    # Somebody must, or asyncio tells of it when the task is gone.
+    waiting.add_done_callback(asyncio.Task.exception)
     await asyncio.sleep(60)
-    await waiting
