@@ -100,38 +100,31 @@ impl Transport {
     }
 
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        loop {
-            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => {
-                    self.incoming = Incoming::Ended;
-                    return Received::End;
-                }
-                Ok((count, _)) => {
-                    // A short read empties a stream socket (epoll(7)), but for its end and for
-                    // what comes after an urgent byte.
-                    let is_short = count < buffer.len() && !self.is_urgent;
-                    if is_short && self.incoming == Incoming::Something {
-                        self.incoming = Incoming::Nothing;
-                    }
-                    return Received::Bytes(count);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.incoming = Incoming::Nothing;
-                    return Received::Empty;
-                }
-                Err(_) => {
-                    self.broken = true;
-                    return Received::Failed;
-                }
+        let received = self.receive_with(buffer, RecvFlags::empty());
+        match received {
+            Received::End => self.incoming = Incoming::Ended,
+            // A short read empties a stream socket (epoll(7)), but for its end and for what comes
+            // after an urgent byte.
+            Received::Bytes(count)
+                if count < buffer.len()
+                    && !self.is_urgent
+                    && self.incoming == Incoming::Something =>
+            {
+                self.incoming = Incoming::Nothing;
             }
+            _ => {}
         }
+        received
     }
 
     /// Looks at what there is to read, and leaves it.
     pub fn peek(&mut self, buffer: &mut [u8]) -> Received {
+        self.receive_with(buffer, RecvFlags::PEEK)
+    }
+
+    fn receive_with(&mut self, buffer: &mut [u8], flags: RecvFlags) -> Received {
         loop {
-            match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::PEEK) {
+            match rustix::net::recv(&self.socket, &mut *buffer, flags) {
                 Ok((0, _)) => return Received::End,
                 Ok((count, _)) => return Received::Bytes(count),
                 Err(Errno::INTR) => {}
