@@ -8,7 +8,7 @@
 use pyo3::ffi;
 
 use crate::ffi::call::attribute;
-use crate::ffi::containers::{get_item, set_item, triple};
+use crate::ffi::containers::{delete_if, set_item, triple};
 use crate::ffi::error::Raised;
 use crate::ffi::function;
 use crate::ffi::native::guarded;
@@ -38,14 +38,7 @@ impl AllTasks {
 
     /// Leaves the set as it was.
     pub fn remove(&self) {
-        let is_ours = get_item(&self.attributes, &self.name)
-            .is_ok_and(|present| present.is_some_and(|present| present.is(&self.add)));
-        // SAFETY: live objects; an error is cleared.
-        unsafe {
-            if is_ours && ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0 {
-                ffi::PyErr_Clear();
-            }
-        }
+        delete_if(&self.attributes, &self.name, &self.add);
     }
 }
 

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use smallvec::SmallVec;
 
 use crate::ffi::call;
-use crate::ffi::containers::{get_item, new_list, replace_item, set_item};
+use crate::ffi::containers::{delete_if, get_item, new_list, replace_item, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::function;
 use crate::ffi::native::{attached, guarded};
@@ -96,9 +96,9 @@ impl Capture {
     /// it meanwhile.
     pub fn release(&self) {
         let Some(replaced) = self.replaced.take() else { return };
-        if self.is_present(&self.function)
-            && let Err(raised) = set_item(&self.attributes, &self.name, &replaced)
-        {
+        let is_ours = get_item(&self.attributes, &self.name)
+            .is_ok_and(|present| present.is_some_and(|present| present.is(&self.function)));
+        if is_ours && let Err(raised) = set_item(&self.attributes, &self.name, &replaced) {
             raised.report(Some(&self.attributes));
         }
     }
@@ -106,19 +106,7 @@ impl Capture {
     /// Leaves the loop as it was.
     pub fn remove(&self) {
         self.release();
-        // SAFETY: live objects; an error is cleared.
-        unsafe {
-            if self.is_present(&self.call_soon)
-                && ffi::PyDict_DelItem(self.attributes.as_ptr(), self.name.as_ptr()) < 0
-            {
-                ffi::PyErr_Clear();
-            }
-        }
-    }
-
-    fn is_present(&self, function: &Object) -> bool {
-        get_item(&self.attributes, &self.name)
-            .is_ok_and(|present| present.is_some_and(|present| present.is(function)))
+        delete_if(&self.attributes, &self.name, &self.call_soon);
     }
 }
 

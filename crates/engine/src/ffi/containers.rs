@@ -34,6 +34,17 @@ pub fn delete_item(dict: &Object, key: &Object) -> Result<(), Raised> {
     check(unsafe { ffi::PyDict_DelItem(dict.as_ptr(), key.as_ptr()) })
 }
 
+/// `del dict[key]` if that is `value`; no more than a try.
+pub fn delete_if(dict: &Object, key: &Object, value: &Object) {
+    let deleted = get_item(dict, key).and_then(|present| match present {
+        Some(present) if present.is(value) => delete_item(dict, key),
+        _ => Ok(()),
+    });
+    if let Err(raised) = deleted {
+        raised.forget::<()>();
+    }
+}
+
 /// `dict.get(key)` for an exact or derived dict.
 pub fn get_item(dict: &Object, key: &Object) -> Result<Option<Object>, Raised> {
     // SAFETY: a borrowed reference or null, with or without an exception.
