@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cases import Exchange
 from processes import ServerProcess
@@ -109,21 +109,14 @@ def check_pipelined(port: int, exchange: Exchange) -> None:
 def idle_connections(port: int, exchange: Exchange, count: int) -> Iterator[list[socket.socket]]:
     """Opens `count` connections, has each one answered once, and keeps them open."""
     request = f"GET {exchange.path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n".encode()
-    with contextlib.ExitStack() as stack:
-        connections = []
-        try:
-            for _ in range(count):
-                connection = socket.create_connection((HOST, port), timeout=ANSWER_WAIT_S)
-                connections.append(stack.enter_context(connection))
-                connection.sendall(request)
-                received = b""
-                while not received.endswith(exchange.answer):
-                    piece = connection.recv(READ_BYTES)
-                    if not piece:
-                        raise AnswerError(f"closed connection {len(connections)} of {count}")
-                    received += piece
-        except OSError as error:
-            raise AnswerError(f"connection {len(connections)} of {count}: {error}") from error
+
+    def ask(connection: socket.socket) -> None:
+        connection.sendall(request)
+        received = b""
+        while not received.endswith(exchange.answer):
+            received += received_from(connection, 1)
+
+    with kept_open(port, count, ask) as connections:
         yield connections
 
 
@@ -149,26 +142,39 @@ def idle_websockets(
         payload = (codec.compress(text) + codec.flush(zlib.Z_SYNC_FLUSH))[:-4]
         first = 0xC1
     message = bytes([first, 0x80 | len(payload)]) + ZERO_MASK + payload
+
+    def echo(connection: socket.socket) -> None:
+        connection.sendall(request)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += received_from(connection, 1)
+        if not head.startswith(b"HTTP/1.1 101 "):
+            raise AnswerError(f"answers a handshake with {head[:40]!r}")
+        connection.sendall(message)
+        first, size = received_from(connection, 2)
+        answer = received_from(connection, size)
+        if first & 0x40:
+            answer = zlib.decompress(answer + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
+        if answer != text:
+            raise AnswerError("echoes another message")
+
+    with kept_open(port, count, echo) as connections:
+        yield connections
+
+
+@contextlib.contextmanager
+def kept_open(
+    port: int, count: int, use: Callable[[socket.socket], None]
+) -> Iterator[list[socket.socket]]:
+    """So many connections, each of which has been used once."""
     with contextlib.ExitStack() as stack:
         connections = []
         try:
             for _ in range(count):
                 connection = socket.create_connection((HOST, port), timeout=ANSWER_WAIT_S)
                 connections.append(stack.enter_context(connection))
-                connection.sendall(request)
-                head = b""
-                while not head.endswith(b"\r\n\r\n"):
-                    head += received_from(connection, 1)
-                if not head.startswith(b"HTTP/1.1 101 "):
-                    raise AnswerError(f"answers a handshake with {head[:40]!r}")
-                connection.sendall(message)
-                first, size = received_from(connection, 2)
-                answer = received_from(connection, size)
-                if first & 0x40:
-                    answer = zlib.decompress(answer + b"\x00\x00\xff\xff\x03\x00", wbits=-15)
-                if answer != text:
-                    raise AnswerError("echoes another message")
-        except OSError as error:
+                use(connection)
+        except (OSError, AnswerError) as error:
             raise AnswerError(f"connection {len(connections)} of {count}: {error}") from error
         yield connections
 
