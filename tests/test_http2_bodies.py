@@ -27,7 +27,7 @@ from support.http2 import (
     Peer,
     ResetError,
 )
-from support.remote import records
+from support.remote import open_gate, records, wait_for_records
 from support.server import Server
 
 MIB = 1 << 20
@@ -95,6 +95,25 @@ def test_send_waits_while_the_window_is_closed(server: Server, key: str) -> None
         peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", 10 * MIB))
         assert len(peer.response(number).body) == 20 * 65536
     assert records(server, key)[-1] == ("finished",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "holds"),
+    [("bytes", 20_000, 1), ("derived", 20_000, 0), ("bytes", 100, 0)],
+    ids=["large", "derived", "small"],
+)
+def test_body_that_waits_is_held_and_not_copied(
+    server: Server, key: str, kind: str, length: int, holds: int
+) -> None:
+    with Peer(server.address, window=None, settings={INITIAL_WINDOW_SIZE: 10}) as peer:
+        number = peer.request("GET", f"/held-body/{key}/{kind}/{length}")
+        assert wait_for_records(server, key) == [holds]
+        peer.send(WINDOW_UPDATE, 0, number, struct.pack(">I", length))
+        while len(peer.answers[number].body) < length:
+            peer.read_frame()
+        open_gate(server, key)
+        assert peer.response(number).body == b"x" * length
+    assert records(server, key) == [holds, 0]
 
 
 def test_window_that_shrinks_below_zero_is_respected(server: Server) -> None:

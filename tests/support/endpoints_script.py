@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import time
 import urllib.parse
 from typing import Any
@@ -138,6 +139,25 @@ async def one_piece(scope: Scope, receive: Receive, send: Send) -> None:
     record.append("sent")
     await asyncio.sleep(0)
     record.append("background work done")
+
+
+class DerivedBytes(bytes):
+    """Not exactly `bytes`: it could have a finaliser."""
+
+
+@route("held-body")
+async def held_body(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends one object, and records how often the server holds it: then, and behind a gate."""
+    key, kind = argument(scope), argument(scope, 1)
+    kinds: dict[str, type[bytes]] = {"bytes": bytes, "derived": DerivedBytes}
+    body = kinds[kind](b"x" * int(argument(scope, 2)))
+    references = sys.getrefcount(body)
+    await start(send)
+    await piece(send, body)
+    RECORDS[key].append(sys.getrefcount(body) - references)
+    await gate(key).wait()
+    RECORDS[key].append(sys.getrefcount(body) - references)
+    await piece(send, b"", more_body=False)
 
 
 @route("receive-in-task")

@@ -117,5 +117,5 @@ pub fn answer(
     ];
     let headers: SmallVec<[(&[u8], &[u8]); 4]> = headers.into_iter().chain(field).collect();
     streams.submit(id, &Outbound::Start { status, headers: &headers })?;
-    streams.submit(id, &Outbound::Body { data: body, more: false }).map(drop)
+    streams.submit(id, &Outbound::Body { data: body.into(), more: false }).map(drop)
 }

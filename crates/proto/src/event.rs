@@ -3,6 +3,10 @@
 //! HTTP/1.1 and HTTP/2 translate bytes into `Inbound` and `Outbound` into bytes; nothing
 //! above knows which one it was.
 
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::error::Reject;
 
 /// Received bytes and how many of them have been understood.
@@ -60,7 +64,7 @@ pub enum Outbound<'a> {
     /// Status (200 to 999) and header fields in their order.
     Start { status: u16, headers: &'a [(&'a [u8], &'a [u8])] },
     /// A piece of the body, or bytes for a tunnel; the last one without `more`.
-    Body { data: &'a [u8], more: bool },
+    Body { data: Payload<'a>, more: bool },
     /// Makes the stream a tunnel for another protocol, which the request has asked for: both sides
     /// send bytes as they like from here on.
     Tunnel(Tunnel<'a>),
@@ -70,6 +74,51 @@ pub enum Outbound<'a> {
     Trailers { headers: &'a [(&'a [u8], &'a [u8])], more: bool },
     /// Values of `Link` fields that are worth knowing before the response (RFC 8297).
     EarlyHint { links: &'a [&'a [u8]] },
+}
+
+/// Bytes of a body, and how to have them for longer than the call that they came with.
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    pub bytes: &'a [u8],
+    keeper: Option<&'a dyn Keeper>,
+}
+
+/// Who has the bytes of a payload, and lets others have them too.
+pub trait Keeper {
+    /// The payload's bytes, for as long as they are wanted.
+    fn keep(&self) -> Bytes;
+}
+
+impl<'a> Payload<'a> {
+    /// `bytes` that `keeper` has.
+    #[must_use]
+    pub fn kept(bytes: &'a [u8], keeper: &'a dyn Keeper) -> Self {
+        Self { bytes, keeper: Some(keeper) }
+    }
+
+    /// The bytes, for as long as they are wanted: a copy where nobody keeps them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.keeper.map_or_else(|| Bytes::copy_from_slice(self.bytes), Keeper::keep)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, keeper: None }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self { bytes, keeper: None }
+    }
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes.fmt(formatter)
+    }
 }
 
 /// The fields of the answer that opens a tunnel.

@@ -479,7 +479,7 @@ fn response_to_a_refused_body_may_still_be_there_first() {
     let mut driver = Driver::after(&chunked());
     let outbound = [
         Outbound::Start { status: 200, headers: &[(b"content-length", b"2")] },
-        Outbound::Body { data: b"ok", more: false },
+        Outbound::Body { data: b"ok".into(), more: false },
     ];
     for outbound in &outbound {
         driver.submit(outbound).unwrap();

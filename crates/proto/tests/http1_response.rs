@@ -295,8 +295,8 @@ fn body_bytes_may_bypass_the_buffer() {
     let mut out = Bypass::default();
     for outbound in [
         Outbound::Start { status: 200, headers: &[] },
-        Outbound::Body { data: b"hello", more: true },
-        Outbound::Body { data: b" world", more: false },
+        Outbound::Body { data: b"hello".into(), more: true },
+        Outbound::Body { data: b" world".into(), more: false },
     ] {
         driver.connection.submit(&driver.limits, b"", &outbound, &mut out).unwrap();
     }

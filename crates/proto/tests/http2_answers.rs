@@ -233,7 +233,7 @@ fn everything_is_written_once_there_is_room() {
             driver.start(1, 200, &[]).expect("a start");
             let data = vec![b'a'; piece];
             for number in 0..9 {
-                let body = Outbound::Body { data: &data, more: number < 8 };
+                let body = Outbound::Body { data: data[..].into(), more: number < 8 };
                 driver.connection.submit(1, b"", &body).expect("a piece");
             }
             let mut written = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Instant;
 use pronghorn_proto::asgi::Ended;
 use pronghorn_proto::asgi::http::{self, Conclusion, Received, Sent};
 use pronghorn_proto::error::ApplicationError;
-use pronghorn_proto::event::Outbound;
+use pronghorn_proto::event::{Outbound, Payload};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::asgi::application::Application;
@@ -17,6 +17,7 @@ use crate::asgi::exchange::{Exchange, Kind};
 use crate::asgi::inbox::Inbox;
 use crate::asgi::message::{Message, each_bytes, pairs};
 use crate::ffi::error::Raised;
+use crate::ffi::kept;
 use crate::ffi::native::{Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
 use crate::ffi::text;
@@ -218,25 +219,25 @@ impl Exchange<Http> {
     /// Sends a whole response, JSON, as two messages would.
     pub fn respond(this: &Ref<Self>, status: u16, body: &Object) -> Result<Option<Object>, Raised> {
         let log = this.application.access_log.as_ref();
-        let Some(data) = text::as_bytes(body).filter(|_| this.is_on_its_thread()) else {
+        if text::as_bytes(body).is_none() || !this.is_on_its_thread() {
             return Ok(None);
-        };
+        }
         // A log that shows header fields is given those of a message.
         if log.is_some_and(AccessLog::shows_response_headers) {
             return Ok(None);
         }
-        let accepted = this.accept_json(status, data);
+        let accepted = this.accept_json(status, kept::payload(body));
         let flow = accepted.map_err(|failure| failure.raise("http.response.start"))?;
         Self::go_on(this, flow.unwrap_or(Flow::Yield)).map(Some)
     }
 
-    fn accept_json(&self, status: u16, body: &[u8]) -> Result<Option<Flow>, Failure> {
+    fn accept_json(&self, status: u16, body: Payload<'_>) -> Result<Option<Flow>, Failure> {
         let sent = self.kind.change(|state| state.start(false))?;
         let Sent::Submit { .. } = sent else { return Ok(None) };
         self.log_start(status, None);
         let mut length = itoa::Buffer::new();
         let headers: [(&[u8], &[u8]); 2] = [
-            (b"content-length", length.format(body.len()).as_bytes()),
+            (b"content-length", length.format(body.bytes.len()).as_bytes()),
             (b"content-type", b"application/json"),
         ];
         self.submit(&Outbound::Start { status, headers: &headers })?;
@@ -266,7 +267,7 @@ impl Exchange<Http> {
                 self.submit(&Outbound::Start { status: *status, headers: &pairs(headers) })?
             }
             Message::Body { data, more } => {
-                let data = data.as_ref().and_then(text::as_bytes).unwrap_or_default();
+                let data = data.as_ref().map_or_else(|| (&[]).into(), kept::payload);
                 return self.accept_body(data, *more);
             }
             Message::File { source, more } => {
@@ -301,13 +302,13 @@ impl Exchange<Http> {
         Ok(Some(flow))
     }
 
-    fn accept_body(&self, data: &[u8], more: bool) -> Result<Option<Flow>, Failure> {
+    fn accept_body(&self, data: Payload<'_>, more: bool) -> Result<Option<Flow>, Failure> {
         let sent = self.kind.change(|state| state.body(more))?;
         let Sent::Submit { more } = sent else { return Ok(None) };
         let flow = self.submit(&Outbound::Body { data, more })?;
-        self.log_body(data.len());
+        self.log_body(data.bytes.len());
         self.went_on(more);
-        Ok(Some(self.interrupted_at_times(flow, data.len())))
+        Ok(Some(self.interrupted_at_times(flow, data.bytes.len())))
     }
 
     /// What the application has not taken of the request is of no use to it after its last message.

@@ -12,6 +12,8 @@ pub mod error;
 pub mod names;
 /// `bytes` and `str`.
 pub mod text;
+/// `bytes`, held by who knows no objects.
+pub mod kept;
 /// `dict`, `list` and `tuple`.
 pub mod containers;
 /// Dictionaries that each request gets one of.

@@ -30,7 +30,7 @@ impl Streams for Worker {
             return Ok(Flow::Yield);
         };
         let payload: &[u8] = match outbound {
-            Outbound::Body { data, .. } => data,
+            Outbound::Body { data, .. } => data.bytes,
             _ => &[],
         };
         let (protocol, mut sink) = connection.writing_payload(payload);

@@ -133,14 +133,16 @@ impl Worker {
         }
         self.submit(id, &Outbound::Start { status: answer.status, headers: &headers })?;
         match answer.body {
-            Body::Text(data) => self.submit(id, &Outbound::Body { data, more: false })?,
+            Body::Text(data) => {
+                self.submit(id, &Outbound::Body { data: data.into(), more: false })?
+            }
             Body::Part(variant, part) => self.send_part(id, variant, part, false)?,
             Body::Parts(variant, parts, end) => {
                 for (lead, part) in parts {
-                    self.submit(id, &Outbound::Body { data: &lead, more: true })?;
+                    self.submit(id, &Outbound::Body { data: lead[..].into(), more: true })?;
                     self.send_part(id, variant, part, true)?;
                 }
-                self.submit(id, &Outbound::Body { data: &end, more: false })?
+                self.submit(id, &Outbound::Body { data: end[..].into(), more: false })?
             }
         };
         Ok(())
@@ -161,7 +163,7 @@ impl Worker {
         // It is as long as its file was when the part was chosen.
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(content.len());
         let data = &content[index(part.start)..index(part.end)];
-        self.submit(id, &Outbound::Body { data, more })
+        self.submit(id, &Outbound::Body { data: data.into(), more })
     }
 }
 

@@ -223,7 +223,7 @@ impl Connection {
             (Outbound::Tunnel(tunnel), Writing::Idle) => self.open_tunnel(tunnel, defaults, out),
             (_, Writing::Idle) => Err(ApplicationError::ExpectedStart),
             (Outbound::Body { data, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
-                self.write_body(limits, Piece::Bytes(data), *more, out)
+                self.write_body(limits, Piece::Bytes(data.bytes), *more, out)
             }
             (Outbound::Detached { length, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
                 self.write_body(limits, Piece::Detached(*length), *more, out)
@@ -233,7 +233,7 @@ impl Connection {
                 Writing::HeadOpen { .. } | Writing::Body(_) | Writing::Trailers { .. },
             ) => self.write_trailers(limits, headers, *more, out),
             (Outbound::Body { data, more }, Writing::Tunnel) => {
-                out.payload(data);
+                out.payload(data.bytes);
                 if !more {
                     self.writing = Writing::Complete;
                     self.stop_reading();

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::deadline::SlowReader;
+use crate::event::Payload;
 use crate::limits::Limits;
+
+/// To copy so much costs less than what it takes for a payload to have two owners.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// What waits for room.
 #[derive(Debug, Default)]
@@ -40,9 +44,11 @@ pub enum End {
 }
 
 impl Queue {
-    pub fn push(&mut self, data: &[u8]) {
-        self.pieces.push_back(Piece::Bytes(Bytes::copy_from_slice(data)));
-        self.count(data.len());
+    pub fn push(&mut self, data: &Payload<'_>) {
+        let is_copied = data.bytes.len() <= COPIED_BYTES_MAX;
+        let piece = if is_copied { Bytes::copy_from_slice(data.bytes) } else { data.to_bytes() };
+        self.pieces.push_back(Piece::Bytes(piece));
+        self.count(data.bytes.len());
     }
 
     pub fn push_detached(&mut self, length: u64) {

@@ -259,7 +259,7 @@ impl Connection {
         stream.submit(&self.defaults, outbound)?;
         match outbound {
             Outbound::Start { .. } => self.begun.push(number),
-            Outbound::Body { data, .. } => self.meter.sent(data.len()),
+            Outbound::Body { data, .. } => self.meter.sent(data.bytes.len()),
             _ => {}
         }
         if stream.is_answered() {

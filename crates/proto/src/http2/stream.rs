@@ -129,7 +129,7 @@ impl Stream {
         match outbound {
             Outbound::Start { status, headers } => self.start(*status, headers, defaults),
             Outbound::Body { data, more } => {
-                self.body(data.len() as u64, *more, |queue| queue.push(data))
+                self.body(data.bytes.len() as u64, *more, |queue| queue.push(data))
             }
             Outbound::Detached { length, more } => {
                 self.body(*length, *more, |queue| queue.push_detached(*length))

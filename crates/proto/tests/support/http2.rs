@@ -249,7 +249,7 @@ impl Driver {
     }
 
     pub fn body(&mut self, stream: u32, data: &[u8], more: bool) -> Result<(), ApplicationError> {
-        self.submit(stream, &Outbound::Body { data, more })
+        self.submit(stream, &Outbound::Body { data: data.into(), more })
     }
 
     /// A whole answer.

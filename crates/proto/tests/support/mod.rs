@@ -270,12 +270,12 @@ impl Driver {
 
     /// A piece of the body that is not the last.
     pub fn piece(&mut self, data: &[u8]) -> Result<(), ApplicationError> {
-        self.submit(&Outbound::Body { data, more: true })
+        self.submit(&Outbound::Body { data: data.into(), more: true })
     }
 
     /// The last piece of the body.
     pub fn end(&mut self, data: &[u8]) -> Result<(), ApplicationError> {
-        self.submit(&Outbound::Body { data, more: false })
+        self.submit(&Outbound::Body { data: data.into(), more: false })
     }
 
     pub fn flush(&mut self) {

@@ -15,6 +15,7 @@ use crate::asgi::message::pairs;
 use crate::asgi::websocket::message::SentMessage;
 use crate::asgi::websocket::{Stage, WebSocket};
 use crate::ffi::error::Raised;
+use crate::ffi::kept;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 use crate::stream::{Flow, answer};
@@ -154,7 +155,7 @@ impl Exchange<WebSocket> {
 
     fn deny_body(&self, data: Option<&Object>, more: bool) -> Result<Flow, ApplicationError> {
         self.kind.change(|order| order.deny_body(more))?;
-        let data = data.and_then(text::as_bytes).unwrap_or_default();
+        let data = data.map_or_else(|| (&[]).into(), kept::payload);
         let flow = self.streams.submit(self.stream(), &Outbound::Body { data, more });
         let flow = flow.inspect_err(|_| {
             self.end(1006, None);

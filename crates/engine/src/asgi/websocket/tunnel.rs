@@ -42,7 +42,7 @@ impl<'s> Tunnel<'s> {
 
     fn submit(&mut self, data: &[u8]) {
         // A stream that is over takes nothing, and the exchange will be told.
-        let outbound = Outbound::Body { data, more: true };
+        let outbound = Outbound::Body { data: data.into(), more: true };
         self.flow = self.streams.submit(self.stream, &outbound).unwrap_or(Flow::Yield);
     }
 }
@@ -69,6 +69,6 @@ impl Transmit for Tunnel<'_> {
 /// Ends the stream behind what has been written.
 pub fn end(streams: &dyn Streams, stream: StreamId) {
     // One that is over already needs no end.
-    let _ = streams.submit(stream, &Outbound::Body { data: &[], more: false });
+    let _ = streams.submit(stream, &Outbound::Body { data: (&[]).into(), more: false });
     streams.attend_soon(stream);
 }
