@@ -15,7 +15,7 @@ from conftest import Start
 from support.endpoints_script import Step, body_message, script, start_message
 from support.remote import open_gate, records, wait_for_record, wait_for_waiting
 from support.server import Server
-from support.wire import ClosedError, Response, TruncatedError, Wire
+from support.wire import ClosedError, Response, TruncatedError, Wire, request
 
 pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
 
@@ -334,6 +334,18 @@ def test_slow_reader_gets_everything(server: Server) -> None:
         for at in range(0, size, piece):
             count = min(piece, size - at)
             assert wire.read(count) == block[:count]
+        wire.assert_open()
+
+
+@pytest.mark.parametrize("buffer_bytes", [4096, None], ids=["slow-reader", "fast-reader"])
+def test_pieces_of_all_sizes_keep_their_order(server: Server, buffer_bytes: int | None) -> None:
+    sizes = [1, 5000, 4096, 4097, 3, 16_384, 20_000, 70_000, 2, 300_000, *[4500] * 100, 16_383, 9]
+    counted = bytes(range(251)) * (sum(sizes) // 251 + 1)
+    target = "/pieces/" + ",".join(map(str, sizes))
+    with Wire(server.address, server.client_context, receive_buffer_bytes=buffer_bytes) as wire:
+        wire.send(request("GET", target) * 3)
+        for _ in range(3):
+            assert wire.response().body == counted[: sum(sizes)]
         wire.assert_open()
 
 

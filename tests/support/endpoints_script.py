@@ -141,6 +141,19 @@ async def one_piece(scope: Scope, receive: Receive, send: Send) -> None:
     record.append("background work done")
 
 
+@route("pieces")
+async def pieces(scope: Scope, receive: Receive, send: Send) -> None:
+    """Bytes that count from 0 to 250 again and again, in pieces of the given sizes."""
+    sizes = [int(size) for size in argument(scope).split(",")]
+    counted = bytes(range(251)) * (sum(sizes) // 251 + 1)
+    await start(send)
+    at = 0
+    for size in sizes:
+        await piece(send, counted[at : at + size])
+        at += size
+    await piece(send, b"", more_body=False)
+
+
 class DerivedBytes(bytes):
     """Not exactly `bytes`: it could have a finaliser."""
 

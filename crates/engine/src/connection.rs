@@ -100,19 +100,7 @@ impl Connection {
 
     /// Protocol state and where it writes.
     pub fn writing(&mut self) -> (&mut Protocol, Sink<'_>) {
-        self.writing_payload(&[])
-    }
-
-    /// The same for who can seal `offered` from where it is (`Sink::left_out`).
-    pub fn writing_payload<'c>(&'c mut self, offered: &'c [u8]) -> (&'c mut Protocol, Sink<'c>) {
-        let sink = match &self.secured {
-            None => Sink::direct(&mut self.outbox, &mut self.transport),
-            Some(secured) if secured.is_clear() && !self.transport.is_stuck() => {
-                Sink::indirect(&mut self.outbox, offered)
-            }
-            Some(_) => Sink::indirect(&mut self.outbox, &[]),
-        };
-        (&mut self.protocol, sink)
+        (&mut self.protocol, Sink::new(&mut self.outbox))
     }
 
     /// Reads the PROXY protocol header that is due, and nothing behind it: below TLS as well. Says

@@ -1,12 +1,17 @@
-//! What a connection has to send: bytes, and parts of files between them.
+//! What a connection has to send: bytes of its own, and between them large ones that others have,
+//! and parts of files.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
-use pronghorn_proto::event::Transmit;
+use bytes::{Buf, Bytes};
+use pronghorn_proto::event::{Payload, Transmit};
+use smallvec::SmallVec;
 
 use crate::file::{FilePart, Truncated};
 use crate::settings::{
-    DIRECT_WRITE_BYTES_MIN, FILE_BYTES_PER_TURN, FILE_READ_BYTES, HIGH_WATER_BYTES,
+    COPIED_PAYLOAD_BYTES_MAX, FILE_BYTES_PER_TURN, FILE_READ_BYTES, HIGH_WATER_BYTES,
+    SENT_PIECES_MAX,
 };
 use crate::transport::Transport;
 
@@ -15,28 +20,39 @@ use crate::transport::Transport;
 pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
-    /// Parts of files, each before the byte at its position.
-    files: VecDeque<(usize, FilePart)>,
+    /// What is elsewhere, each before the byte at its position.
+    parts: VecDeque<(usize, Part)>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Bytes(Bytes),
+    File(FilePart),
+}
+
+impl Part {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(file) => usize::try_from(file.remaining()).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl Outbox {
     /// Bytes that wait, those of files included.
     pub fn unsent(&self) -> usize {
-        let files = self.files.iter().fold(0, |sum: u64, (_, part)| sum + part.remaining());
-        (self.bytes.len() - self.sent).saturating_add(usize::try_from(files).unwrap_or(usize::MAX))
+        let own = self.bytes.len() - self.sent;
+        self.parts.iter().fold(own, |sum, (_, part)| sum.saturating_add(part.remaining()))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == self.sent && self.files.is_empty()
+        self.bytes.len() == self.sent && self.parts.is_empty()
     }
 
-    pub fn has_files(&self) -> bool {
-        !self.files.is_empty()
-    }
-
-    /// The bytes that wait, up to a file.
-    pub fn waiting(&self) -> &[u8] {
-        let end = self.files.front().map_or(self.bytes.len(), |(position, _)| *position);
+    /// The bytes of its own that wait, up to what is elsewhere.
+    fn waiting(&self) -> &[u8] {
+        let end = self.parts.front().map_or(self.bytes.len(), |(position, _)| *position);
         &self.bytes[self.sent..end]
     }
 
@@ -44,15 +60,33 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Takes off what comes behind so many bytes, in front of any file.
-    pub fn split_off(&mut self, at: usize) -> Vec<u8> {
-        debug_assert!(self.files.is_empty());
-        self.bytes.split_off((self.sent + at).min(self.bytes.len()))
+    /// Adds bytes that somebody keeps.
+    pub fn push_kept(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.parts.push_back((self.bytes.len(), Part::Bytes(bytes)));
+        }
     }
 
-    /// So many of the bytes that wait have gone.
-    pub fn advance(&mut self, count: usize) {
-        self.sent += count;
+    fn push_file(&mut self, file: FilePart) {
+        self.parts.push_back((self.bytes.len(), Part::File(file)));
+    }
+
+    /// So many of the bytes that wait have gone, none of them a file's.
+    pub fn advance(&mut self, mut count: usize) {
+        loop {
+            let own = self.waiting().len().min(count);
+            self.sent += own;
+            count -= own;
+            let Some((_, Part::Bytes(bytes))) = self.parts.front_mut().filter(|_| count > 0) else {
+                break;
+            };
+            let kept = bytes.len().min(count);
+            bytes.advance(kept);
+            count -= kept;
+            if bytes.is_empty() {
+                self.parts.pop_front();
+            }
+        }
         self.forget_sent();
     }
 
@@ -60,51 +94,107 @@ impl Outbox {
     pub fn flush(&mut self, transport: &mut Transport) -> Result<usize, Truncated> {
         let mut total = 0;
         let mut budget = FILE_BYTES_PER_TURN;
-        loop {
-            let waiting = self.waiting();
-            let sent = transport.send(waiting, &[], !self.files.is_empty());
-            let is_partial = sent < waiting.len();
-            self.sent += sent;
+        while !self.is_empty() {
+            let (sent, is_partial) = self.flush_bytes(transport);
             total += sent;
-            let Some((_, part)) = self.files.front_mut().filter(|_| !is_partial) else { break };
+            if is_partial {
+                break;
+            }
+            let Some((_, Part::File(part))) = self.parts.front_mut() else { continue };
             let sent = transport.send_file(part, budget)?;
             total = total.saturating_add(usize::try_from(sent).unwrap_or(usize::MAX));
             budget -= sent.min(budget);
             if part.remaining() > 0 {
                 break;
             }
-            self.files.pop_front();
+            self.parts.pop_front();
+            self.forget_sent();
         }
-        self.forget_sent();
         Ok(total)
     }
 
-    /// Reads a piece of the next file, at most `budget`, to where it belongs among the bytes, for
-    /// those who cannot send it from where it is. Tells how much.
-    pub fn read_file(&mut self, budget: u64) -> Result<u64, Truncated> {
-        let Some((position, part)) = self.files.front_mut() else { return Ok(0) };
-        let count = part.remaining().min(budget).min(FILE_READ_BYTES);
-        let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
-        let count = part.read(&mut piece)?;
-        let position = *position;
-        if part.remaining() == 0 {
-            self.files.pop_front();
+    /// Gives the kernel what it takes up to a file. Tells how much, and whether that was not all.
+    fn flush_bytes(&mut self, transport: &mut Transport) -> (usize, bool) {
+        if self.parts.is_empty() {
+            let waiting = &self.bytes[self.sent..];
+            let (all, sent) = (waiting.len(), transport.send(waiting, false));
+            self.advance(sent);
+            return (sent, sent < all);
         }
-        self.bytes.splice(position..position, piece.drain(..count));
-        for (position, _) in &mut self.files {
-            *position += count;
+        let mut slices = SmallVec::<[IoSlice<'_>; 8]>::new();
+        let mut position = self.sent;
+        let mut follows = self.parts.len() > SENT_PIECES_MAX;
+        for (until, part) in self.parts.iter().take(SENT_PIECES_MAX) {
+            slices.push(IoSlice::new(&self.bytes[position..*until]));
+            position = *until;
+            match part {
+                Part::Bytes(bytes) => slices.push(IoSlice::new(bytes)),
+                Part::File(_) => {
+                    follows = true;
+                    break;
+                }
+            }
         }
-        Ok(count as u64)
+        if !follows {
+            slices.push(IoSlice::new(&self.bytes[position..]));
+        }
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        let sent = transport.send_all(&mut slices, follows);
+        drop(slices);
+        self.advance(sent);
+        (sent, sent < all)
+    }
+
+    /// The next bytes in one piece: at least `bytes_min` of them, if there are so many and the budget
+    /// for reading files allows it.
+    pub fn contiguous(&mut self, bytes_min: usize, budget: &mut u64) -> Result<&[u8], Truncated> {
+        while self.waiting().len() < bytes_min {
+            let waiting = self.waiting().len();
+            match self.parts.front_mut() {
+                Some((position, Part::Bytes(bytes))) => {
+                    if waiting == 0 && bytes.len() >= bytes_min {
+                        break;
+                    }
+                    let piece = bytes.split_to((bytes_min - waiting).min(bytes.len()));
+                    let position = *position;
+                    self.put_first(position, &piece);
+                }
+                Some((position, Part::File(file))) if *budget > 0 => {
+                    let count = file.remaining().min(*budget).min(FILE_READ_BYTES);
+                    let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
+                    let count = file.read(&mut piece)?;
+                    let position = *position;
+                    *budget -= count as u64;
+                    self.put_first(position, &piece[..count]);
+                }
+                _ => break,
+            }
+        }
+        Ok(match self.parts.front() {
+            Some((_, Part::Bytes(bytes))) if self.waiting().is_empty() => bytes,
+            _ => self.waiting(),
+        })
+    }
+
+    /// Puts a piece that has been taken off the first part among the bytes in front of it.
+    fn put_first(&mut self, position: usize, piece: &[u8]) {
+        if self.parts.front().is_some_and(|(_, part)| part.remaining() == 0) {
+            self.parts.pop_front();
+        }
+        self.bytes.splice(position..position, piece.iter().copied());
+        for (position, _) in &mut self.parts {
+            *position += piece.len();
+        }
     }
 
     fn forget_sent(&mut self) {
-        if self.sent == self.bytes.len() && self.files.is_empty() {
+        if self.sent == self.bytes.len() && self.parts.is_empty() {
             self.bytes.clear();
             self.sent = 0;
         } else if self.sent > HIGH_WATER_BYTES.max(self.bytes.len() / 2) {
             // Moved at most as often as the bytes have been halved, however many there are.
             self.bytes.drain(..self.sent);
-            for (position, _) in &mut self.files {
+            for (position, _) in &mut self.parts {
                 *position -= self.sent;
             }
             self.sent = 0;
@@ -135,50 +225,21 @@ impl Outbox {
     }
 }
 
-/// Where a protocol writes: an outbox, and a way past it for large payloads.
+/// Where a protocol writes.
 pub struct Sink<'c> {
     outbox: &'c mut Outbox,
-    past: Past<'c>,
     /// What the next detached bytes are.
     file: Option<FilePart>,
 }
 
-enum Past<'c> {
-    /// To the socket, with what waits in front.
-    Socket(&'c mut Transport),
-    /// To be sealed by the caller, straight from where it is: behind so many bytes of the outbox.
-    Caller { offered: &'c [u8], at: Option<usize> },
-    /// There is none.
-    Closed,
-}
-
 impl<'c> Sink<'c> {
-    /// Large payloads go to `transport`.
-    pub fn direct(outbox: &'c mut Outbox, transport: &'c mut Transport) -> Self {
-        Self { outbox, past: Past::Socket(transport), file: None }
-    }
-
-    /// Large payloads are copied, but for `offered` if that is one: `left_out` tells.
-    pub fn indirect(outbox: &'c mut Outbox, offered: &'c [u8]) -> Self {
-        let past = if offered.len() >= DIRECT_WRITE_BYTES_MIN {
-            Past::Caller { offered, at: None }
-        } else {
-            Past::Closed
-        };
-        Self { outbox, past, file: None }
+    pub fn new(outbox: &'c mut Outbox) -> Self {
+        Self { outbox, file: None }
     }
 
     /// The same, where `Outbound::Detached` stands for `file`.
     pub fn with_file(self, file: FilePart) -> Self {
         Self { file: Some(file), ..self }
-    }
-
-    /// Where in the outbox the offered payload belongs, if it was left out.
-    pub fn left_out(&self) -> Option<usize> {
-        match self.past {
-            Past::Caller { at, .. } => at,
-            Past::Socket(_) | Past::Closed => None,
-        }
     }
 }
 
@@ -187,31 +248,18 @@ impl Transmit for Sink<'_> {
         &mut self.outbox.bytes
     }
 
-    fn payload(&mut self, data: &[u8]) {
-        let Self { outbox, past, .. } = self;
-        let mut rest = data;
-        let may_pass = data.len() >= DIRECT_WRITE_BYTES_MIN && outbox.files.is_empty();
-        match past {
-            Past::Socket(transport) if may_pass => {
-                let waiting = outbox.waiting().len();
-                let sent = transport.send(outbox.waiting(), data, false);
-                let of_waiting = sent.min(waiting);
-                rest = &data[sent - of_waiting..];
-                outbox.advance(of_waiting);
-            }
-            Past::Caller { offered, at: at @ None } if may_pass && std::ptr::eq(*offered, data) => {
-                *at = Some(outbox.waiting().len());
-                return;
-            }
-            _ => {}
+    fn payload(&mut self, data: Payload<'_>) {
+        let is_large = data.bytes.len() > COPIED_PAYLOAD_BYTES_MAX;
+        match is_large.then(|| data.keep()).flatten() {
+            Some(bytes) => self.outbox.push_kept(bytes),
+            None => self.outbox.push(data.bytes),
         }
-        outbox.push(rest);
     }
 
     fn detached(&mut self, length: u64) {
         if let Some(file) = self.file.take().filter(|_| length > 0) {
             debug_assert_eq!(file.remaining(), length);
-            self.outbox.files.push_back((self.outbox.bytes.len(), file));
+            self.outbox.push_file(file);
         }
     }
 }

@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use pronghorn_proto::tls::PLAINTEXT_BYTES_MAX;
+use smallvec::SmallVec;
 
+use crate::ffi::kept;
 use crate::ffi::object::Object;
-use crate::ffi::text;
 use crate::file::Truncated;
 use crate::outbox::Outbox;
 use crate::settings::FILE_BYTES_PER_TURN;
@@ -118,11 +119,6 @@ impl Secured {
         !self.wire.is_empty() || self.can_seal()
     }
 
-    /// Nothing is on its way, so that what is sent next can be sealed at once.
-    pub fn is_clear(&self) -> bool {
-        self.can_seal() && self.load.is_empty() && self.wire.is_empty()
-    }
-
     /// Takes the session away.
     pub fn take(&mut self) -> Option<Session> {
         match std::mem::replace(&mut self.session, Place::Away(0)) {
@@ -135,19 +131,15 @@ impl Secured {
     }
 
     /// The same together with what is to be sealed: what had been taken before and was left, else
-    /// `plaintext`. So many bytes more are sealed with it.
-    pub fn take_for_sealing(
-        &mut self,
-        plaintext: &mut Outbox,
-        more: usize,
-    ) -> Option<(Session, Outbox)> {
+    /// `plaintext`.
+    pub fn take_for_sealing(&mut self, plaintext: &mut Outbox) -> Option<(Session, Outbox)> {
         if !self.can_seal() {
             return None;
         }
         let session = self.take()?;
         let source = if self.load.is_empty() { plaintext } else { &mut self.load };
         let load = std::mem::take(source);
-        self.session = Place::Away(load.unsent() + more);
+        self.session = Place::Away(load.unsent());
         Some((session, load))
     }
 
@@ -202,18 +194,20 @@ impl Secured {
 
     /// Sends records, and keeps what the kernel does not take. Tells how much it took.
     pub fn send(&mut self, records: &[Object], transport: &mut Transport) -> usize {
-        let parts = || records.iter().filter_map(text::as_bytes);
+        let payloads = || records.iter().map(kept::payload);
         let mut sent = 0;
         if self.wire.is_empty() {
-            let mut slices: smallvec::SmallVec<[IoSlice<'_>; 4]> =
-                parts().map(IoSlice::new).collect();
+            let mut slices: SmallVec<[IoSlice<'_>; 4]> =
+                payloads().map(|payload| IoSlice::new(payload.bytes)).collect();
             sent = transport.send_all(&mut slices, false);
         }
         let mut skipped = sent;
-        for part in parts() {
-            let skip = skipped.min(part.len());
+        for payload in payloads() {
+            let skip = skipped.min(payload.bytes.len());
             skipped -= skip;
-            self.wire.push(&part[skip..]);
+            if skip < payload.bytes.len() {
+                self.wire.push_kept(payload.to_bytes().slice(skip..));
+            }
         }
         sent
     }
@@ -262,73 +256,36 @@ impl Secured {
     }
 }
 
-/// Plaintext about to be sealed: what waited, files included, then a payload that is not copied if
-/// it can be avoided, then what belongs behind that.
+/// Plaintext about to be sealed.
 #[derive(Debug)]
-pub struct Load<'p> {
+pub struct Load {
     waiting: Outbox,
-    payload: &'p [u8],
-    tail: Vec<u8>,
     /// So much of files may be read yet.
     budget: u64,
 }
 
-impl<'p> Load<'p> {
+impl Load {
     pub fn new(waiting: Outbox) -> Self {
-        Self { waiting, payload: &[], tail: Vec::new(), budget: FILE_BYTES_PER_TURN }
-    }
-
-    /// `payload` belongs behind so many bytes of `waiting`, which holds no files.
-    pub fn with_payload(mut waiting: Outbox, payload: &'p [u8], at: usize) -> Self {
-        if payload.is_empty() {
-            return Self::new(waiting);
-        }
-        let tail = waiting.split_off(at);
-        Self { payload, tail, ..Self::new(waiting) }
+        Self { waiting, budget: FILE_BYTES_PER_TURN }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.payload.is_empty() && self.tail.is_empty()
+        self.waiting.is_empty()
     }
 
-    /// What is to be sealed next, nothing when the rest must wait for others. Whole records, as far
-    /// as possible: the payload tops up what waits, its last bytes wait for those behind it.
+    /// What is to be sealed next, nothing when the rest must wait for others. As much as fills a
+    /// record, if there is so much.
     pub fn next(&mut self) -> Result<&[u8], Truncated> {
-        while self.waiting.has_files()
-            && self.waiting.waiting().len() < PLAINTEXT_BYTES_MAX
-            && self.budget > 0
-        {
-            self.budget -= self.waiting.read_file(self.budget)?;
-        }
-        let begun = self.waiting.waiting().len() % PLAINTEXT_BYTES_MAX;
-        if begun > 0 || self.payload.len() < PLAINTEXT_BYTES_MAX {
-            self.copy_payload(PLAINTEXT_BYTES_MAX - begun);
-        }
-        Ok(if self.waiting.is_empty() { self.payload } else { self.waiting.waiting() })
+        self.waiting.contiguous(PLAINTEXT_BYTES_MAX, &mut self.budget)
     }
 
     /// So many bytes of `next` have been sealed.
     pub fn advance(&mut self, count: usize) {
-        if self.waiting.is_empty() {
-            self.payload = &self.payload[count..];
-        } else {
-            self.waiting.advance(count);
-        }
+        self.waiting.advance(count);
     }
 
-    /// What is left, all in one.
-    pub fn into_outbox(mut self) -> Outbox {
-        self.copy_payload(self.payload.len());
+    /// What is left.
+    pub fn into_outbox(self) -> Outbox {
         self.waiting
-    }
-
-    fn copy_payload(&mut self, count: usize) {
-        let (copied, rest) = self.payload.split_at(count.min(self.payload.len()));
-        self.payload = rest;
-        self.waiting.push(copied);
-        if self.payload.is_empty() && !self.tail.is_empty() {
-            self.waiting.push(&self.tail);
-            self.tail = Vec::new();
-        }
     }
 }

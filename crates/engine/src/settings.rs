@@ -75,8 +75,11 @@ pub const GATHERED_MAX: usize = 16;
 /// None waits longer than this for the others.
 pub const GATHERING_TIME: Duration = Duration::from_micros(250);
 
-/// From here on, body bytes go from the application's object to the socket without a copy.
-pub const DIRECT_WRITE_BYTES_MIN: usize = 8 * 1024;
+/// Larger payloads go from the application's object to the socket without a copy.
+pub const COPIED_PAYLOAD_BYTES_MAX: usize = 4 * 1024;
+
+/// So many of them, and what is between them, are sent with one call.
+pub const SENT_PIECES_MAX: usize = 32;
 
 /// Plaintext that TLS encrypts, in records of 16 KB, before it goes to the kernel with one call: each
 /// call wakes the reader, which is dearer than what the memory costs. A megabyte, and what is in

@@ -161,12 +161,10 @@ impl Transport {
         }
     }
 
-    /// Sends what the kernel takes of `first` and then `second`, and tells how much. With `more`,
-    /// something follows at once, and the kernel waits for it to fill a packet.
-    pub fn send(&mut self, first: &[u8], second: &[u8], more: bool) -> usize {
-        let mut parts = [IoSlice::new(first), IoSlice::new(second)];
-        let count = if second.is_empty() { 1 } else { 2 };
-        self.send_all(&mut parts[..count], more)
+    /// Sends what the kernel takes of `bytes`, and tells how much. With `more`, something follows at
+    /// once, and the kernel waits for it to fill a packet.
+    pub fn send(&mut self, bytes: &[u8], more: bool) -> usize {
+        self.send_all(&mut [IoSlice::new(bytes)], more)
     }
 
     /// The same for any number of parts.
@@ -246,7 +244,7 @@ impl Transport {
     fn copy_file_once(&mut self, part: &mut FilePart) -> Result<Result<u64, Errno>, Truncated> {
         let mut buffer = [0; FILE_COPY_BYTES];
         let read = part.read(&mut buffer)?;
-        let sent = self.send(&buffer[..read], &[], part.remaining() > 0);
+        let sent = self.send(&buffer[..read], part.remaining() > 0);
         part.step_back(read - sent);
         Ok(Ok(sent as u64))
     }

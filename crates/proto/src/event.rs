@@ -96,10 +96,16 @@ impl<'a> Payload<'a> {
         Self { bytes, keeper: Some(keeper) }
     }
 
+    /// The bytes, for as long as they are wanted, if somebody keeps them.
+    #[must_use]
+    pub fn keep(&self) -> Option<Bytes> {
+        self.keeper.map(Keeper::keep)
+    }
+
     /// The bytes, for as long as they are wanted: a copy where nobody keeps them.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        self.keeper.map_or_else(|| Bytes::copy_from_slice(self.bytes), Keeper::keep)
+        self.keep().unwrap_or_else(|| Bytes::copy_from_slice(self.bytes))
     }
 }
 
@@ -138,7 +144,7 @@ pub trait Transmit {
     fn buffer(&mut self) -> &mut Vec<u8>;
 
     /// Body bytes, to follow what is in the buffer; large ones may bypass it.
-    fn payload(&mut self, data: &[u8]);
+    fn payload(&mut self, data: Payload<'_>);
 
     /// The place of the bytes that came as `Outbound::Detached`, behind what is in the buffer.
     fn detached(&mut self, length: u64);
@@ -149,8 +155,8 @@ impl Transmit for Vec<u8> {
         self
     }
 
-    fn payload(&mut self, data: &[u8]) {
-        self.extend_from_slice(data);
+    fn payload(&mut self, data: Payload<'_>) {
+        self.extend_from_slice(data.bytes);
     }
 
     /// Stands in for bytes that nobody has: zeros.

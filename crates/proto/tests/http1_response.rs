@@ -8,7 +8,7 @@ use pronghorn_proto::error::ApplicationError::{
     self, BodyTooLong, BodyTooShort, InvalidContentLength, InvalidHeaderName, InvalidHeaderValue,
     InvalidStatus,
 };
-use pronghorn_proto::event::{Outbound, Transmit};
+use pronghorn_proto::event::{Outbound, Payload, Transmit};
 use pronghorn_proto::http1::{DefaultHeaders, Next, reason_phrase, write_field_line};
 use support::Driver;
 
@@ -283,9 +283,9 @@ impl Transmit for Bypass {
         &mut self.buffer
     }
 
-    fn payload(&mut self, data: &[u8]) {
+    fn payload(&mut self, data: Payload<'_>) {
         self.buffer.push(b'_');
-        self.payloads.push(data.to_vec());
+        self.payloads.push(data.bytes.to_vec());
     }
 }
 

@@ -129,7 +129,7 @@ impl Driver {
     }
 
     fn send(&mut self, kind: MessageKind, data: &[u8]) -> Vec<u8> {
-        assert!(self.socket.send(kind, data, &mut self.shared, &mut self.output));
+        assert!(self.socket.send(kind, data.into(), &mut self.shared, &mut self.output));
         std::mem::take(&mut self.output)
     }
 
@@ -287,7 +287,12 @@ fn close_frame_is_answered_after_what_came_before_it() {
     driver.socket.answer(&mut driver.output);
     assert_eq!(driver.output, [&[CLOSE, 5], &close_payload(3001, b"bye")[..]].concat());
     assert!(driver.socket.is_closed());
-    assert!(!driver.socket.send(MessageKind::Text, b"", &mut driver.shared, &mut driver.output));
+    assert!(!driver.socket.send(
+        MessageKind::Text,
+        b"".into(),
+        &mut driver.shared,
+        &mut driver.output
+    ));
 }
 
 #[test]
@@ -546,7 +551,12 @@ fn windows_survive_that_codecs_are_shared() {
             for (socket, agreement) in sockets.iter_mut().zip(&agreements) {
                 let message = &noise[round..round + 200];
                 let mut sent = Vec::new();
-                assert!(socket.send(MessageKind::Binary, message, &mut shared, &mut sent));
+                assert!(socket.send(
+                    MessageKind::Binary,
+                    message[..].into(),
+                    &mut shared,
+                    &mut sent
+                ));
                 sizes.push((agreement.server_context_takeover, round, sent.len()));
             }
         }

@@ -1,23 +1,38 @@
-//! The content of a `bytes` object, held without a copy by code that knows no Python objects.
+//! The content of a `bytes` or `str`, held without a copy by code that knows no Python objects.
 
 use bytes::Bytes;
 use pronghorn_proto::event::{Keeper, Payload};
 use pyo3::ffi;
 
+use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
 /// What `bytes` holds, as a payload; empty for anything else.
 pub fn payload(object: &Object) -> Payload<'_> {
-    let content = text::as_bytes(object).unwrap_or_default();
+    of(text::as_bytes(object).unwrap_or_default(), object)
+}
+
+/// What `str` holds, as UTF-8.
+///
+/// # Errors
+/// It is something else, or has lone surrogates.
+pub fn utf8_payload<'o>(object: &'o Object, complaint: &str) -> Result<Payload<'o>, Raised> {
+    Ok(of(text::utf8_of(object, complaint)?.as_bytes(), object))
+}
+
+fn of<'o>(content: &'o [u8], object: &'o Object) -> Payload<'o> {
     if is_exact(object) { Payload::kept(content, object) } else { content.into() }
 }
 
-/// Whether it is `bytes` and nothing derived from it. To let go of one runs no Python code, so that
-/// it may be done anywhere.
+/// Whether it is `bytes` or `str` and nothing derived from it. To let go of one runs no Python code,
+/// so that it may be done anywhere.
 fn is_exact(object: &Object) -> bool {
     // SAFETY: a live object, of which the type is looked at.
-    unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) != 0 }
+    unsafe {
+        ffi::PyBytes_CheckExact(object.as_ptr()) != 0
+            || ffi::PyUnicode_CheckExact(object.as_ptr()) != 0
+    }
 }
 
 impl Keeper for Object {
@@ -26,7 +41,7 @@ impl Keeper for Object {
     }
 }
 
-/// A `bytes` object.
+/// A `bytes` object, or a `str` that has been asked for its UTF-8 before.
 struct Content(Object);
 
 // SAFETY: `Bytes` asks for it, and could be sent to another thread. The protocols never do: a
@@ -35,6 +50,7 @@ unsafe impl Send for Content {}
 
 impl AsRef<[u8]> for Content {
     fn as_ref(&self) -> &[u8] {
-        text::as_bytes(&self.0).unwrap_or_default()
+        let bytes = text::as_bytes(&self.0);
+        bytes.or_else(|| text::as_str(&self.0).map(str::as_bytes)).unwrap_or_default()
     }
 }

@@ -29,21 +29,13 @@ impl Streams for Worker {
         let Some((connection, defaults)) = tables.writable_connection(id.connection) else {
             return Ok(Flow::Yield);
         };
-        let payload: &[u8] = match outbound {
-            Outbound::Body { data, .. } => data.bytes,
-            _ => &[],
-        };
-        let (protocol, mut sink) = connection.writing_payload(payload);
+        let (protocol, mut sink) = connection.writing();
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
-        let left_out = sink.left_out();
-        if left_out.is_none() && !connection.is_above_high_water(id.number) {
+        if !connection.is_above_high_water(id.number) {
             return Ok(Flow::Free);
         }
         drop(tables);
-        if let Some(at) = left_out {
-            self.seal_payload(id.connection, payload, at, Instant::now());
-        }
         Ok(self.flow(id))
     }
 

@@ -177,23 +177,17 @@ impl Worker {
 
     /// Encrypts and sends what waits, as long as the kernel takes it.
     pub(super) fn seal(&self, id: ConnectionId, now: Instant) {
-        self.seal_payload(id, &[], 0, now);
-    }
-
-    /// The same with a payload that belongs behind so many bytes of what waits.
-    pub(super) fn seal_payload(&self, id: ConnectionId, payload: &[u8], at: usize, now: Instant) {
         let Some((session, waiting)) = ({
             let mut tables = self.tables.borrow_mut();
             let sealing = tables.connection(id).and_then(Connection::sealing);
-            sealing.and_then(|(secured, outbox, _)| secured.take_for_sealing(outbox, payload.len()))
+            sealing.and_then(|(secured, outbox, _)| secured.take_for_sealing(outbox))
         }) else {
             return;
         };
-        let load = Load::with_payload(waiting, payload, at);
-        self.seal_load(id, session, load, now);
+        self.seal_load(id, session, Load::new(waiting), now);
     }
 
-    fn seal_load(&self, id: ConnectionId, mut session: Session, mut load: Load<'_>, now: Instant) {
+    fn seal_load(&self, id: ConnectionId, mut session: Session, mut load: Load, now: Instant) {
         let mut sent = 0;
         loop {
             let records = records(&mut session, &mut load);
@@ -324,7 +318,7 @@ impl From<Truncated> for Fault {
 }
 
 /// The next records to be sent, of up to `SEALED_TOGETHER_MAX` bytes.
-fn records(session: &mut Session, load: &mut Load<'_>) -> Result<SmallVec<[Object; 4]>, Fault> {
+fn records(session: &mut Session, load: &mut Load) -> Result<SmallVec<[Object; 4]>, Fault> {
     let mut records = SmallVec::new();
     let mut sealed = 0;
     while sealed < SEALED_TOGETHER_MAX {

@@ -62,7 +62,7 @@ fn run(bytes: &[u8], step: usize, agreement: Option<&Agreement>) -> (Vec<Happene
                     let is_text = kind == MessageKind::Text;
                     assert!(!is_text || str::from_utf8(payload).is_ok());
                     let payload = payload.to_vec();
-                    let _ = socket.send(kind, &payload, &mut shared, &mut output);
+                    let _ = socket.send(kind, payload[..].into(), &mut shared, &mut output);
                     happened.push(Happened::Message(is_text, payload));
                 }
                 Some(Event::Closed { code, reason }) => {

@@ -4,7 +4,7 @@
 //! whether the length can be told. Header lines are lower case and in the application's order.
 
 use crate::error::{ApplicationError, Reject};
-use crate::event::{Transmit, Tunnel};
+use crate::event::{Payload, Transmit, Tunnel};
 use crate::http1::syntax;
 
 /// What the application's header fields said.
@@ -126,14 +126,14 @@ pub fn refusal(reject: Reject, defaults: &[u8], head_request: bool, out: &mut Ve
 /// A piece of a body: bytes, or so many of them that are elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'a> {
-    Bytes(&'a [u8]),
+    Bytes(Payload<'a>),
     Detached(u64),
 }
 
 impl Piece<'_> {
     pub fn len(self) -> u64 {
         match self {
-            Self::Bytes(data) => data.len() as u64,
+            Self::Bytes(data) => data.bytes.len() as u64,
             Self::Detached(length) => length,
         }
     }

@@ -223,7 +223,7 @@ impl Connection {
             (Outbound::Tunnel(tunnel), Writing::Idle) => self.open_tunnel(tunnel, defaults, out),
             (_, Writing::Idle) => Err(ApplicationError::ExpectedStart),
             (Outbound::Body { data, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
-                self.write_body(limits, Piece::Bytes(data.bytes), *more, out)
+                self.write_body(limits, Piece::Bytes(*data), *more, out)
             }
             (Outbound::Detached { length, more }, Writing::HeadOpen { .. } | Writing::Body(_)) => {
                 self.write_body(limits, Piece::Detached(*length), *more, out)
@@ -233,7 +233,7 @@ impl Connection {
                 Writing::HeadOpen { .. } | Writing::Body(_) | Writing::Trailers { .. },
             ) => self.write_trailers(limits, headers, *more, out),
             (Outbound::Body { data, more }, Writing::Tunnel) => {
-                out.payload(data.bytes);
+                out.payload(*data);
                 if !more {
                     self.writing = Writing::Complete;
                     self.stop_reading();
@@ -279,7 +279,7 @@ impl Connection {
             if written {
                 out.buffer().extend_from_slice(b"0\r\n");
             } else {
-                writer.write(Piece::Bytes(b""), false, out)?;
+                writer.write(Piece::Bytes(b"".into()), false, out)?;
             }
             self.writing = Writing::Trailers { written };
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::deadline::after;
 use crate::error::Failure;
-use crate::event::{Input, Transmit};
+use crate::event::{self, Input, Transmit};
 use crate::limits::WebSocketLimits;
 use crate::websocket::deflate::{Agreement, Deflate};
 use crate::websocket::frame::{
@@ -300,7 +300,7 @@ impl WebSocket {
     pub fn send(
         &mut self,
         kind: MessageKind,
-        data: &[u8],
+        data: event::Payload<'_>,
         shared: &mut Shared,
         out: &mut impl Transmit,
     ) -> bool {
@@ -313,15 +313,15 @@ impl WebSocket {
         };
         match &mut self.deflate {
             // There is nothing to gain, and an empty message that is compressed is not empty.
-            Some(deflate) if !data.is_empty() => {
+            Some(deflate) if !data.bytes.is_empty() => {
                 shared.begin();
-                deflate.compress(data, &mut shared.pool, &mut shared.compressed);
+                deflate.compress(data.bytes, &mut shared.pool, &mut shared.compressed);
                 write_header(opcode, true, shared.compressed.len(), out.buffer());
-                out.payload(&shared.compressed);
+                out.payload(shared.compressed[..].into());
             }
             _ => {
                 out.buffer().reserve(HEADER_BYTES_MAX);
-                write_header(opcode, false, data.len(), out.buffer());
+                write_header(opcode, false, data.bytes.len(), out.buffer());
                 out.payload(data);
             }
         }

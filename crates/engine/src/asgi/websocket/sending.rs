@@ -65,15 +65,15 @@ impl Exchange<WebSocket> {
     fn send_message(&self, content: Option<&(MessageKind, Object)>) -> Result<Flow, Raised> {
         let Some((kind, content)) = content else { return Ok(Flow::Free) };
         let data = match kind {
-            MessageKind::Binary => text::as_bytes(content).unwrap_or_default(),
-            MessageKind::Text => text::utf8_of(content, "`text` must be a str")?.as_bytes(),
+            MessageKind::Binary => kept::payload(content),
+            MessageKind::Text => kept::utf8_payload(content, "`text` must be a str")?,
         };
         let flow = self.write(|socket, common, out| {
             let mut shared = common.shared.borrow_mut();
             socket.send(*kind, data, &mut shared, out).then(|| out.flow())
         });
         match (flow.flatten(), self.websockets()) {
-            (Some(flow), _) => Ok(self.interrupted_at_times(flow, data.len())),
+            (Some(flow), _) => Ok(self.interrupted_at_times(flow, data.bytes.len())),
             (None, Some(common)) => Err(Raised::of(&common.disconnected)),
             (None, None) => Ok(Flow::Yield),
         }

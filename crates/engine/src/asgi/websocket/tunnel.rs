@@ -1,7 +1,7 @@
 //! Where frames are written to: gathered in a buffer, then given to the stream in one piece. Longer
 //! payloads go from the application's object to the stream without a copy.
 
-use pronghorn_proto::event::{Outbound, Transmit};
+use pronghorn_proto::event::{Outbound, Payload, Transmit};
 
 use crate::settings::GATHERED_FRAME_BYTES_MAX;
 use crate::stream::{Flow, StreamId, Streams};
@@ -34,15 +34,15 @@ impl<'s> Tunnel<'s> {
     fn submit_buffer(&mut self) {
         if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
-            self.submit(&buffer);
+            self.submit(buffer[..].into());
             self.buffer = buffer;
             self.buffer.clear();
         }
     }
 
-    fn submit(&mut self, data: &[u8]) {
+    fn submit(&mut self, data: Payload<'_>) {
         // A stream that is over takes nothing, and the exchange will be told.
-        let outbound = Outbound::Body { data: data.into(), more: true };
+        let outbound = Outbound::Body { data, more: true };
         self.flow = self.streams.submit(self.stream, &outbound).unwrap_or(Flow::Yield);
     }
 }
@@ -52,9 +52,9 @@ impl Transmit for Tunnel<'_> {
         &mut self.buffer
     }
 
-    fn payload(&mut self, data: &[u8]) {
-        if data.len() <= GATHERED_FRAME_BYTES_MAX {
-            self.buffer.extend_from_slice(data);
+    fn payload(&mut self, data: Payload<'_>) {
+        if data.bytes.len() <= GATHERED_FRAME_BYTES_MAX {
+            self.buffer.extend_from_slice(data.bytes);
         } else {
             self.submit_buffer();
             self.submit(data);
