@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import Start, loops
@@ -26,6 +28,13 @@ WARM_UP = 5_000
 RSS_SLACK_BYTES = 5 << 20
 OBJECTS_SLACK = 300
 TLS_COUNT = int(os.environ.get("PRONGHORN_TEST_TLS_CONNECTIONS", "3000"))
+MEDIUM_OBJECTS = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        [bytes(10_000) for _ in range(400)]
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+"""
 BATCH = 400  # below the backlog, so that no connection has to be tried again
 
 
@@ -177,3 +186,21 @@ def test_tls_connections_leave_nothing(start: Start, certificates: Certificates)
 
     # A session is some 20 KB and dozens of objects.
     assert_flat(server, leave, TLS_COUNT, TLS_COUNT // 4)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others decide for themselves")
+def test_freed_memory_is_not_asked_for_again(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(MEDIUM_OBJECTS)
+    server = start("small:app", "--app-dir", str(tmp_path), "--no-access-log")
+
+    def run(count: int) -> None:
+        with server.connect() as wire:
+            for _ in range(count):
+                wire.send_request("GET", "/")
+                assert wire.response().status == 204
+
+    run(20)
+    before = server.page_faults()
+    run(20)
+    # Else each of them costs nine hundred.
+    assert server.page_faults() - before < 200

@@ -34,7 +34,7 @@ from pronghorn.exit_clock import ExitClock
 from pronghorn.lifespan import LifespanOff, LifespanOn
 from pronghorn.listeners import DeferredAccept, Listener, open_listeners
 from pronghorn.logging import style
-from pronghorn.memory import resident_mib
+from pronghorn.memory import keep_freed_memory, resident_mib
 from pronghorn.readiness import Readiness
 from pronghorn.server_state import ServerState
 from pronghorn.supervision import IDLE_GRACE_S, ROW_WORDS, Link, Parting, link
@@ -346,6 +346,7 @@ class Server:
 
     def _open_engine(self) -> None:
         config, state = self.config, self.server_state
+        keep_freed_memory()
         engine = serving_engine(config, self._loop, self._application(), self.lifespan.state)
         state.open(engine)
         state.fixed_headers = config.encoded_headers
