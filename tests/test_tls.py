@@ -309,6 +309,20 @@ def test_scope_tells_of_tls(server: Server, key: str) -> None:
     assert [tls[name] for name in names] == [(), None, None]
 
 
+@pytest.mark.parametrize("spoils", ["spoil-scope/after", "spoil-extensions"])
+def test_what_tells_of_tls_is_not_shared_with_the_next_request(
+    server: Server, spoils: str, key: str
+) -> None:
+    with server.connect() as wire:
+        for target in (f"/record-scope/{key}", f"/{spoils}", f"/record-scope/{key}"):
+            wire.send_request("GET", target)
+            wire.response()
+    told = ast.literal_eval(server.get(f"/records/{key}").decode())
+    before, after = (scope["extensions"] for scope in told)
+    assert before == after
+    assert len(before) == 5
+
+
 def test_session_is_resumed(server: Server) -> None:
     context = server.client_context
     assert context is not None

@@ -30,6 +30,8 @@ pub struct ScopeMaker {
     asgi: Recurring,
     /// What the server can do beyond the core of ASGI. An application may write to all of it.
     extensions: Recurring,
+    /// The same where TLS is spoken.
+    secured_extensions: Recurring,
     state: Object,
     root_path: Vec<u8>,
     empty_bytes: Object,
@@ -80,6 +82,8 @@ impl ScopeMaker {
             template,
             asgi,
             extensions: Recurring::of_empty_dicts(extension_names().map(Object::clone)),
+            secured_extensions: Recurring::of_empty_dicts(extension_names().map(Object::clone))
+                .with_changing(names.tls.clone()),
             state,
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
@@ -105,11 +109,15 @@ impl ScopeMaker {
         }
         set_item(&scope, &names.server, &origin.server)?;
         set_item(&scope, &names.client, &origin.client)?;
-        let extensions = self.extensions.next()?;
-        if let Some(tls) = &origin.tls {
-            set_item(&scope, &names.scheme, &names.https)?;
-            set_item(&extensions, &names.tls, &copy_dict(tls)?)?;
-        }
+        let extensions = match &origin.tls {
+            None => self.extensions.next()?,
+            Some(tls) => {
+                set_item(&scope, &names.scheme, &names.https)?;
+                let extensions = self.secured_extensions.next()?;
+                set_item(&extensions, &names.tls, &copy_dict(tls)?)?;
+                extensions
+            }
+        };
         let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
         set_item(&scope, &names.headers, &headers)?;
         set_item(&scope, &names.state, &copy_dict(&self.state)?)?;

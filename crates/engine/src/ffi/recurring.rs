@@ -24,6 +24,8 @@ enum Expected {
     Value(Object),
     /// An empty dictionary, one of its own in each.
     EmptyDict,
+    /// What whoever asks for the dictionary sets.
+    Changing,
 }
 
 impl Recurring {
@@ -35,6 +37,12 @@ impl Recurring {
     pub fn of_empty_dicts(keys: impl IntoIterator<Item = Object>) -> Self {
         let entries = keys.into_iter().map(|key| (key, Expected::EmptyDict));
         Self { entries: entries.collect(), last: RefCell::new(None) }
+    }
+
+    /// The same with one more entry, last, whose value is set by whoever asks for a dictionary.
+    pub fn with_changing(mut self, key: Object) -> Self {
+        self.entries.push((key, Expected::Changing));
+        self
     }
 
     /// A dictionary that nobody else has.
@@ -58,6 +66,7 @@ impl Recurring {
             match expected {
                 Expected::Value(value) => set_item(&dict, key, value)?,
                 Expected::EmptyDict => set_item(&dict, key, &new_dict()?)?,
+                Expected::Changing => set_item(&dict, key, &Object::none())?,
             }
         }
         Ok(dict)
@@ -74,6 +83,7 @@ impl Recurring {
                             && match expected {
                                 Expected::Value(expected) => value == expected.as_ptr(),
                                 Expected::EmptyDict => is_unshared_empty_dict(value),
+                                Expected::Changing => true,
                             }
                     },
                 )

@@ -198,7 +198,7 @@ impl Worker {
             if let Ok(records) = &records {
                 sent += secured.send(records, transport);
                 let goes_on = secured.is_wire_clear() && !transport.is_stuck();
-                if goes_on && load.is_empty() && !has_open_head {
+                if goes_on && load.is_empty() && !has_open_head && !outbox.is_empty() {
                     // What has been written meanwhile.
                     load = Load::new(secured.take_more(outbox));
                 }
