@@ -30,21 +30,35 @@ PATHS: tuple[tuple[str, str, bytes, Any], ...] = (
     ("GET", "/mounted/sub/3", b"", None),
     ("GET", "/stream", b"", None),
     ("GET", "/invalid-response", b"", None),
+    ("GET", "/not-json", b"", None),
+    ("GET", "/failing", b"", None),
+    ("GET", "/values/7", b"q=x&sig=secret", None),
+    ("GET", "/values/x", b"q=1", None),
+    ("POST", "/embedded", b"", {"one": {"name": "n"}, "two": 5}),
+    ("POST", "/embedded", b"", {"one": {}, "two": 5}),
+    ("POST", "/embedded", b"", None),
+    ("POST", "/items", b"", ["x"]),
+    ("HEAD", "/", b"", None),
     ("GET", "/nowhere", b"", None),
     ("PUT", "/items", b"", None),
 )
-HEADERS = [(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+HEADERS = [
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"baggage", b"key=value"),
+]
 
 Collect = Callable[[], list[Any]]
 Wrap = Callable[[Any], None]
 
 
-def build(**options: Any) -> Any:
+def build(has_middleware: bool = True, **options: Any) -> Any:
     from fastapi import (
         APIRouter,
         BackgroundTasks,
+        Body,
         Depends,
         FastAPI,
+        Header,
         HTTPException,
         Request,
         Response,
@@ -60,11 +74,13 @@ def build(**options: Any) -> Any:
     router = APIRouter(prefix="/r")
     sub = FastAPI(**options)
 
-    @app.middleware("http")
     async def middleware(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
         response.headers["x-middleware"] = "1"
         return response
+
+    if has_middleware:
+        app.middleware("http")(middleware)
 
     @app.get("/")
     async def root() -> dict[str, str]:
@@ -136,6 +152,33 @@ def build(**options: Any) -> Any:
     async def invalid_response() -> int:
         return "x"  # type: ignore[return-value]
 
+    async def not_json() -> Any:
+        return float("nan")
+
+    not_json.__annotations__.clear()
+    app.get("/not-json")(not_json)
+
+    @app.get("/failing")
+    def failing() -> None:
+        raise ValueError("unhandled")
+
+    def limit(q: int) -> int:
+        return q
+
+    @app.get("/values/{number}")
+    def values(
+        number: int,
+        limit: int = Depends(limit),
+        host: str = Header(),
+        wanted: int = Header(default=3),
+    ) -> dict[str, Any]:
+        return {"number": number, "limit": limit, "host": host, "wanted": wanted}
+
+    async def embedded(one: Any, two: int = Body()) -> Any:
+        return two
+
+    embedded.__annotations__["one"] = Item
+    app.post("/embedded")(embedded)
     app.include_router(router)
     app.mount("/mounted", sub)
     return app
@@ -179,13 +222,46 @@ def providers() -> tuple[Any, Any]:
     return provider, exporter
 
 
-def native() -> tuple[Any, Collect]:
+def told() -> tuple[Any, Collect]:
+    """What FastAPI tells processors of spans about the request, when spans end."""
+    from fastapi.telemetry import get_telemetry_data
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    found: list[Any] = []
+
+    class Told(SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            data = get_telemetry_data()
+            if data is not None:
+                path = None if data.request is None else data.request.url.path
+                values = None if data.values is None else sorted(data.values)
+                found.append(
+                    [span.name, path, str(data.body), values, str(data.errors), str(data.values)]
+                )
+
+    def collect() -> list[Any]:
+        collected = found.copy()
+        found.clear()
+        return collected
+
+    return Told(), collect
+
+
+def native(has_middleware: bool = True) -> tuple[Any, Collect]:
     """FastAPI's own telemetry, by a global provider, with metrics and logs."""
-    from opentelemetry import metrics, trace
+    from opentelemetry import _logs, metrics, trace
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
     provider, exporter = providers()
+    processor, data_told = told()
+    provider.add_span_processor(processor)
+    logs = InMemoryLogRecordExporter()
+    logger_provider = LoggerProvider()
+    logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
+    _logs.set_logger_provider(logger_provider)
     trace.set_tracer_provider(provider)
     reader = InMemoryMetricReader()
     metrics.set_meter_provider(MeterProvider([reader]))
@@ -200,9 +276,14 @@ def native() -> tuple[Any, Collect]:
             for metric in scope.metrics
             for point in metric.data.data_points
         ]
-        return [*spans(), *sorted(points, key=str)]
+        records = [
+            [each.log_record.event_name, str(each.log_record.body)]
+            for each in logs.get_finished_logs()
+        ]
+        logs.clear()
+        return [*spans(), *data_told(), *records, *sorted(points, key=str)]
 
-    return build(), collect
+    return build(has_middleware), collect
 
 
 def native_of_application() -> tuple[Any, Collect]:
@@ -329,6 +410,7 @@ def logfire() -> tuple[Any, Collect]:
 
 SETUPS: dict[str, Callable[[], tuple[Any, Collect]]] = {
     "native": native,
+    "native-without-middleware": lambda: native(has_middleware=False),
     "native-of-application": native_of_application,
     "instrumented": instrumented,
     "instrumented-class": instrumented_class,
@@ -343,10 +425,10 @@ async def play(app: Any, collect: Collect) -> list[Any]:
     from accelerator.ask import asked
 
     results = []
-    # Twice: what is made at the first request, and what is used from then on.
-    for _ in range(2):
+    # What is made at the first request, what is used from then on, and without a trace to follow.
+    for headers in (HEADERS, HEADERS, []):
         for method, path, query, body in PATHS:
-            answer = await asked(app, path, method, query=query, json_body=body, headers=HEADERS)
+            answer = await asked(app, path, method, query=query, json_body=body, headers=headers)
             sent = [[m.get("status"), str(m.get("headers")), str(m.get("body"))]
                     for m in answer.messages]  # fmt: skip
             results.append([method, path, sent, repr(answer.error), collect()])

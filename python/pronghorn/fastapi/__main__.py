@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 
 from pronghorn.fastapi.fingerprints import KNOWN, PYTHON, installed, unknown_functions
-from pronghorn.fastapi.standins import OPTIONAL, STAND_INS
+from pronghorn.fastapi.standins import LIBRARIES, OPTIONAL, STAND_INS
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def learn() -> None:
     """Add the fingerprints of the installed functions to the table."""
     table = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
     mine = table.setdefault(PYTHON, {})
-    for names in (*STAND_INS.values(), OPTIONAL):
+    for names in (*STAND_INS.values(), *LIBRARIES.values(), OPTIONAL):
         for name in names:
             found = installed(name)
             if found and found not in mine.setdefault(name, []):

@@ -10,8 +10,10 @@ again.
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from operator import attrgetter
 from types import CodeType, ModuleType
 from typing import Any
@@ -19,9 +21,12 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
+from pronghorn.fastapi.fingerprints import installed, known
 from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
-from pronghorn.fastapi.standins import function_of, functions, resolve
+from pronghorn.fastapi.standins import LIBRARIES, function_of, functions, resolve
+
+logger = logging.getLogger("pronghorn.error")
 
 STEPS = ("solve_dependencies", "run_endpoint_function", "serialize_response")
 """Names of `fastapi.routing` that a compiled route calls instead of standing in for them when they
@@ -66,6 +71,8 @@ class Changes:
         self._globals: dict[ModuleType, dict[str, set[str]]] = {}
         self._originals: dict[tuple[ModuleType, str], Any] = {}
         self._classes: list[_Class] = []
+        self._libraries: set[str] = set()
+        """What `include` has been asked for."""
         self.versions = ClassVersions([])
         """The classes as they were at the last look; asked for every request."""
 
@@ -73,25 +80,51 @@ class Changes:
         """Take the present state of everything that `features` are about as the original one."""
         self.unwatch()
         self._all = features
-        attributes: dict[type, list[tuple[str, str]]] = {}
-        for feature, name in functions():
-            if feature not in features:
-                continue
-            namespace, last, found = resolve(name)
-            if isinstance(namespace, type) and name not in FREE:
-                attributes.setdefault(namespace, []).append((last, feature))
-            for module, used in _uses(function_of(found)):
-                self._globals.setdefault(module, {}).setdefault(used, set()).add(feature)
-        self._classes = [_Class(owner, pairs) for owner, pairs in attributes.items()]
-        self.versions = ClassVersions(list(attributes))
-        for module, names in self._globals.items():
-            for name in names:
-                self._originals[module, name] = getattr(module, name)
-            _observe(module, self)
+        self._watch(pair for pair in functions() if pair[0] in features)
+        self._start()
         for owner in ROUTES:
             _observe_routes(owner, self)
         self.features, self.replaced_steps = features, frozenset()
         self.epoch += 1
+
+    def include(self, library: str) -> None:
+        """Watch a library's functions too, once it is in use; what is unknown is told."""
+        if library in self._libraries:
+            return
+        self._libraries.add(library)
+        names = LIBRARIES[library]
+        if not all(installed(name) in known().get(name, []) for name in names):
+            logger.warning(
+                "FastAPI accelerator does not know %s %s well enough; it runs its own code.",
+                library,
+                version(library),
+            )
+            return
+        self._watch((library, name) for name in names)
+        self._all |= {library}
+        self._update()
+        self._start()
+
+    def _start(self) -> None:
+        """Compare with the present state from now on."""
+        self.versions = ClassVersions([each.owner for each in self._classes])
+
+    def _watch(self, pairs: Iterable[tuple[str, str]]) -> None:
+        attributes: dict[type, list[tuple[str, str]]] = {}
+        used_by: dict[ModuleType, dict[str, set[str]]] = {}
+        for feature, name in pairs:
+            namespace, last, found = resolve(name)
+            if isinstance(namespace, type) and name not in FREE:
+                attributes.setdefault(namespace, []).append((last, feature))
+            for module, used in _uses(function_of(found)):
+                used_by.setdefault(module, {}).setdefault(used, set()).add(feature)
+        self._classes += [_Class(owner, pairs) for owner, pairs in attributes.items()]
+        for module, names in used_by.items():
+            if module not in self._globals:
+                _observe(module, self)
+            for name, features in names.items():
+                self._globals.setdefault(module, {}).setdefault(name, set()).update(features)
+                self._originals.setdefault((module, name), getattr(module, name))
 
     def unwatch(self) -> None:
         """Forget everything; modules get their own class back."""
@@ -101,6 +134,7 @@ class Changes:
             if "__setattr__" in vars(owner):
                 del owner.__setattr__
         self._globals, self._originals, self._classes = {}, {}, []
+        self._libraries.clear()
         self.epoch += 1
 
     def look(self) -> int:
@@ -111,7 +145,7 @@ class Changes:
                 each.getter(each.owner) != each.seen for each in self._classes
             ):
                 self._update()
-            self.versions = ClassVersions([each.owner for each in self._classes])
+            self._start()
         return self.epoch
 
     def notice(self, module: ModuleType, name: str) -> None:

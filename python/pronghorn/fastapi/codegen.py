@@ -51,6 +51,7 @@ from pronghorn.fastapi.overriding import Overridden
 from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
 from pronghorn.fastapi.shape import Layers, Program, Shape, Start
 from pronghorn.fastapi.source import Source
+from pronghorn.fastapi.spans import operation, run_endpoint
 from pronghorn.fastapi.threads import call_and_validate, run_sync
 
 
@@ -60,6 +61,9 @@ def make_program(shape: Shape, layers: Layers, place: Place, facts: Facts | None
     source.names.update(_RUNTIME)
     has_threads = "threads" in shape.features
     source.names["run_sync"] = run_sync if has_threads else anyio.to_thread.run_sync
+    has_sdk = "opentelemetry-sdk" in shape.features
+    source.names["operation"] = operation if has_sdk else telemetry_api._operation
+    source.names["run_endpoint"] = partial(run_endpoint, source.names["operation"])
     writer = _Writer(source, shape, layers, place, facts)
     handler = None
     if facts is not None and facts.wrappers:
@@ -103,7 +107,6 @@ _RUNTIME: dict[str, Any] = {
     "located": _regenerate_error_with_loc,
     "no_response": no_response,
     "observe_exception": _exception,
-    "operation": telemetry_api._operation,
     "own_headers": own_headers,
     "parse_query": parse_query,
     "partial": partial,
@@ -117,7 +120,6 @@ _RUNTIME: dict[str, Any] = {
     "recover": recover,
     "route_selected": telemetry_api._route_selected,
     "routing": routing,
-    "run_sync_endpoint": telemetry_api._run_sync_endpoint,
     "server_error": server_error,
     "validation_failed": telemetry_api._validation_failed,
 }

@@ -40,6 +40,11 @@ def known() -> dict[str, list[str]]:
     return table.get(PYTHON, {})
 
 
+def is_known(name: str, function: Any) -> bool:
+    """Whether `function` is one that is known by this name."""
+    return fingerprint(function) in known().get(name, [])
+
+
 def unknown_functions() -> dict[str, list[str]]:
     """The functions of each feature that are not as we know them; features without are left out."""
     unknown: dict[str, list[str]] = {}

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
+from pronghorn.fastapi.observing import observe
 from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
 from pronghorn.fastapi.recovery import run_outer
 from pronghorn.fastapi.shape import Start
@@ -39,6 +40,8 @@ class Ours:
     """Methods of ours that are compared with."""
 
     starlette: Any = None
+    original: Any = None
+    """What `starlette` stands in for."""
 
 
 ours = Ours()
@@ -56,6 +59,7 @@ def hook(features: frozenset[str], strange: frozenset[str]) -> None:
             owner, method, _ = resolve(name)
             _replace(owner, method, _MAKERS[name])
     ours.starlette = vars(Starlette)["__call__"]
+    ours.original = getattr(ours.starlette, "__wrapped__", ours.starlette)
     changes.watch(features)
 
 
@@ -135,6 +139,11 @@ def _call_fastapi(original: Any) -> Any:
                 running = _run(self, plan, scope, receive, send)
                 if running is not None:
                     return running
+            elif plan is not None and plan.observation is not None:
+                telemetry.was_on = True
+                if self.root_path:
+                    scope["root_path"] = self.root_path
+                return observe(plan.observation, _run_observed, self, scope, receive, send)
             elif "outer" in changes.features and has_telemetry(self):
                 telemetry.was_on = True
         return original(self, scope, receive, send)
@@ -153,6 +162,14 @@ def _call_starlette(original: Any) -> Any:
         return original(self, scope, receive, send)
 
     return __call__
+
+
+def _run_observed(app: Any, scope: Any, receive: Any, send: Any) -> Any:
+    """What answers a request of an application that is observed."""
+    if Starlette.__call__ is not ours.starlette:
+        return Starlette.__call__(app, scope, receive, send)
+    running = _run(app, plan_of(app), scope, receive, send)
+    return running if running is not None else ours.original(app, scope, receive, send)
 
 
 def _run(app: Any, plan: Plan | None, scope: Any, receive: Any, send: Any) -> Any:

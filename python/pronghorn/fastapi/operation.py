@@ -1,12 +1,14 @@
 """Writes the path operation: what `get_request_handler` does, from the body to the response.
 
 Each of the three steps (the dependencies, the endpoint, the response) is written in place, or as a
-call of FastAPI's own function where that has been replaced or telemetry is on. A response that is
-JSON is sent without an object for it. Called by `codegen`.
+call of FastAPI's own function where that has been replaced. With telemetry each step is a span, and
+what goes in and comes out is told. A response that is JSON is sent without an object for it. Called
+by `codegen`.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from fastapi.utils import is_body_allowed_for_status_code
@@ -51,13 +53,17 @@ class Operation:
         )
         """The body is taken from the server without a request."""
         self.solver = Solver(
-            writer.source, self.facts, is_wrapped=is_handler, reads_body_early=self.reads_body_early
+            writer.source,
+            self.facts,
+            is_wrapped=is_handler,
+            reads_body_early=self.reads_body_early,
+            shows_values=self.shape.has_telemetry,
         )
-        self.solves = not (
-            self.shape.has_telemetry or "solve_dependencies" in self.shape.replaced_steps
-        )
+        self.solves = "solve_dependencies" not in self.shape.replaced_steps
         """Dependencies are solved in place, else by FastAPI's function."""
-        self.needs_request = not self.solves or self.solver.needs_request or is_handler
+        self.needs_request = (
+            not self.solves or self.solver.needs_request or is_handler or self.shape.has_telemetry
+        )
         # Something may watch how responses are made, and FastAPI makes one for every request.
         self.solver.needs_stub |= "json_response" not in self.shape.features
         self.has_stub = not self.solves or self.solver.needs_stub
@@ -91,11 +97,15 @@ class Operation:
         if self.shape.has_telemetry:
             line("if telemetry_data is not None:")
             line("    telemetry_data.body = None if body is Undefined else body")
-        if self.solves:
-            arguments = self.solver.write()
-        else:
-            self._call_solver()
-            arguments = "**values"
+        with self._span("dependencies"):
+            if self.solves:
+                arguments = self.solver.write()
+            else:
+                self._call_solver()
+                arguments = "**values"
+            if self.shape.has_telemetry:
+                line("if telemetry_data is not None:")
+                line("    telemetry_data.values, telemetry_data.errors = values, errors")
         if not self.solves or self.solver.can_fail:
             with self.block("if errors:"):
                 if self.reads_body_early:
@@ -198,23 +208,19 @@ class Operation:
         line, facts = self.line, self.facts
         dependant = self.name(facts.dependant, "dependant")
         provider = self.name(facts.provider, "provider")
-        with self.block(self._operation("dependencies")):
-            line(
-                f"solved = await routing.solve_dependencies(request=request, dependant={dependant},"
-                f" body=body, dependency_overrides_provider={provider},"
-                f" async_exit_stack=request_stack, embed_body_fields={facts.embed_body_fields!r})"
-            )
-            if self.shape.has_telemetry:
-                line("if telemetry_data is not None:")
-                line("    telemetry_data.values = solved.values")
-                line("    telemetry_data.errors = solved.errors")
+        line(
+            f"solved = await routing.solve_dependencies(request=request, dependant={dependant},"
+            f" body=body, dependency_overrides_provider={provider},"
+            f" async_exit_stack=request_stack, embed_body_fields={facts.embed_body_fields!r})"
+        )
         line("values, errors, stub = solved.values, solved.errors, solved.response")
         line("background = solved.background_tasks")
 
-    def _operation(self, what: str) -> str:
+    def _span(self, name: str) -> AbstractContextManager[None]:
+        """Write that what is written within is a span, if there is telemetry."""
         if not self.shape.has_telemetry:
-            return "if True:"
-        return f'with operation(name="{what}", function={self.call}):'
+            return nullcontext()
+        return self.block(f'with operation(name="{name}", function={self.call}):')
 
     def _call_endpoint(self, arguments: str) -> None:
         line, call = self.line, self.call
@@ -227,13 +233,10 @@ class Operation:
                 f"values={values}, is_coroutine={self.facts.is_coroutine!r})"
             )
         elif self.facts.is_coroutine:
-            with self.block(self._operation("endpoint")):
+            with self._span("endpoint"):
                 line(f"raw = await {call}({arguments})")
         elif self.shape.has_telemetry:
-            line(
-                "raw = await run_sync(partial(run_sync_endpoint, "
-                f"function={call}, arguments=dict({arguments})))"
-            )
+            line(f"raw = await run_sync(partial(run_endpoint, {call}, values))")
         else:
             function = f"partial({call}{', ' if arguments else ''}{arguments})"
             if self.validates_in_thread:
@@ -251,8 +254,10 @@ class Operation:
         with self.block("else:"):
             facts = self.facts
             uses_dump = facts.response_field is not None and facts.is_default_class
-            with self.block(self._operation("serialization")):
+            with self._span("serialization"):
                 self._serialize(uses_dump)
+            if self.is_direct and not uses_dump:
+                self._render()
             if self.is_direct and self.solver.watches_overrides:
                 line("response = None if overridden is None else overridden.respond(")
                 line(f"    content, {facts.status_code!r}, background)")
@@ -295,14 +300,27 @@ class Operation:
         elif field is not None:
             self._validate_response(field)
             self._dump_response(field, uses_dump)
-        elif self.is_direct:
+        elif self._dumps_at_once:
             line("content = dump(raw)")
-            line("if content is None: content = JSONResponse(jsonable_encoder(raw)).body")
-            return
+            line("if content is None: encoded = jsonable_encoder(raw)")
         else:
             line("content = jsonable_encoder(raw)")
-        if self.is_direct and not uses_dump:
-            line("content = JSONResponse(content).body")
+
+    def _render(self) -> None:
+        """Write how JSON becomes bytes, which is no part of the serialization to telemetry."""
+        if self._dumps_at_once:
+            self.line("if content is None: content = JSONResponse(encoded).body")
+        else:
+            self.line("content = JSONResponse(content).body")
+
+    @property
+    def _dumps_at_once(self) -> bool:
+        """What the endpoint returns may become bytes in one go."""
+        return (
+            self.is_direct
+            and self.facts.response_field is None
+            and "serialize_response" not in self.shape.replaced_steps
+        )
 
     def _call_serializer(self, uses_dump: bool) -> None:
         facts = self.facts

@@ -26,9 +26,15 @@ from pronghorn.fastapi.changes import Changes
 from pronghorn.fastapi.codegen import make_program
 from pronghorn.fastapi.matching import Place, Table
 from pronghorn.fastapi.native import Snapshot
+from pronghorn.fastapi.observing import make_observation, observation_places
 from pronghorn.fastapi.sentry import may_pass, names_transaction
-from pronghorn.fastapi.shape import Layers, Program, Shape, Start
-from pronghorn.fastapi.telemetry import is_silent, telemetry, telemetry_places
+from pronghorn.fastapi.shape import LAYERS_MAX, Layers, Program, Shape, Start
+from pronghorn.fastapi.telemetry import (
+    is_silent,
+    libraries_in_use,
+    telemetry,
+    telemetry_places,
+)
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -38,14 +44,16 @@ except ImportError:  # FastAPI before 0.164
     AppBodyLimitMiddleware = None  # type: ignore[assignment,misc]
 
 BODY_LIMIT_KEY = "starlette.max_body_size"
-LAYERS_MAX = 64
-"""How deep in an application's layers its `ExceptionMiddleware` is looked for."""
 SWITCH = "__pronghorn_accelerate__"
 """An attribute of an application or an endpoint; False leaves it to FastAPI."""
 
 
 ROUTED, TELEMETRY = 4, 8
 """Added to a `Start`, they say which of a route's programs it is."""
+
+
+TELEMETRY_FEATURES = {"telemetry", "opentelemetry-api"}
+"""What has to be known for a path operation with telemetry to be compiled."""
 
 
 class Observer:
@@ -101,6 +109,11 @@ class Plan:
     def __init__(self, app: FastAPI, changes: Changes) -> None:
         self.app = app
         self.changes = changes
+        self.is_silent = "outer" in changes.features and is_silent(app)
+        """There is no telemetry."""
+        if not self.is_silent:
+            for library in libraries_in_use():
+                changes.include(library)
         self.epoch = changes.epoch
         self.stack: Any = app.middleware_stack
         self.router: Any = app.router
@@ -118,8 +131,11 @@ class Plan:
             self._include_outer()
         self.is_whole = self.first is self.exception
         """There is nothing of the user's between the layers."""
-        self.is_silent = "outer" in changes.features and is_silent(app)
-        """There is no telemetry."""
+        self.observation = None
+        """What is recorded of requests, where that is not left to FastAPI."""
+        self.knows_telemetry = changes.features >= TELEMETRY_FEATURES
+        if not self.is_silent and self.knows_telemetry:
+            self.observation = make_observation(app)
         self._snapshot = Snapshot(
             [
                 *((app, name) for name in ("middleware_stack", "router")),
@@ -127,6 +143,7 @@ class Plan:
                 *((layer, "app") for layer in self._layers),
                 *self.table.watched,
                 *telemetry_places(app),
+                *(() if self.is_silent else observation_places(app)),
             ]
         )
 
@@ -156,7 +173,7 @@ class Plan:
         if entry.facts is None or (entry.provider and entry.provider.dependency_overrides):
             key |= ROUTED
         if telemetry.was_on or "fastapi.telemetry" in scope:
-            key |= TELEMETRY
+            key |= TELEMETRY if self.knows_telemetry else TELEMETRY | ROUTED
         program = entry.programs.get(key)
         if program is None:
             entry.programs[key] = program = self._make(key, start, place, entry)

@@ -13,7 +13,7 @@ import sys
 from types import CodeType
 from typing import Any
 
-from pronghorn.fastapi.fingerprints import fingerprint, known
+from pronghorn.fastapi.fingerprints import is_known
 
 MIDDLEWARE = "sentry_sdk.integrations.starlette"
 HANDLER = "sentry_sdk.integrations.fastapi"
@@ -68,7 +68,7 @@ def _known_codes(module_name: str) -> set[CodeType]:
         _codes[module_name] = found
         for name in _FUNCTIONS[module_name]:
             function: Any = getattr(module, name, None)
-            if fingerprint(function) in known().get(f"{module_name}:{name}", []):
+            if is_known(f"{module_name}:{name}", function):
                 _collect(function.__code__, found)
     return _codes[module_name]
 

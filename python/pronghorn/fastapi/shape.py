@@ -10,6 +10,10 @@ Program = Callable[..., Any]
 """`program(scope, receive, send, path_params)`, a coroutine function."""
 
 
+LAYERS_MAX = 64
+"""How deep in an application's layers one is looked for."""
+
+
 class Start:
     """Where a program begins. Plain numbers, since an enumeration's are hashed by Python code."""
 

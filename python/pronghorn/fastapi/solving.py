@@ -9,6 +9,8 @@ left to FastAPI's own functions, called in the same place. Called by `codegen`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -51,12 +53,19 @@ class Solver:
     """Writes the code for one route."""
 
     def __init__(
-        self, source: Source, facts: Facts, is_wrapped: bool, reads_body_early: bool
+        self,
+        source: Source,
+        facts: Facts,
+        is_wrapped: bool,
+        reads_body_early: bool,
+        shows_values: bool,
     ) -> None:
         self.source = source
         self.facts = facts
         self.is_wrapped = is_wrapped
         """The request comes from code that may have changed it, or made another one."""
+        self.shows_values = shows_values
+        """What the endpoint is called with is kept as `values`, and what is wrong as `errors`."""
         self.nodes = tree(facts.dependant)
         self.watches_overrides = facts.provider is not None and any(
             len(each.dependencies) > 1 for each in self.nodes
@@ -99,8 +108,10 @@ class Solver:
     def write(self) -> str:
         """Write the code; return the arguments for the endpoint."""
         line = self.source.line
-        if self.can_fail:
+        if self.can_fail or self.shows_values:
             line("errors = []")
+        if self.shows_values:
+            line("values = {}")
         if self.watches_overrides:
             line("overridden = None")
         if self.needs_stub:
@@ -143,11 +154,13 @@ class Solver:
             line("cookies = request.cookies")
 
     def _solve(self, node: Dependant) -> str:
+        is_shown = self.shows_values and node is self.facts.dependant
         arguments: list[tuple[str, str]] = []
         for dependency in node.dependencies:
-            solved = self._solve_dependency(dependency)
-            if dependency.name is not None:
-                arguments.append((dependency.name, solved))
+            with self._showing(is_shown, arguments):
+                solved = self._solve_dependency(dependency)
+                if dependency.name is not None:
+                    arguments.append((dependency.name, solved))
         for kind, variable, view in KINDS:
             fields = getattr(node, kind)
             if not fields:
@@ -155,17 +168,35 @@ class Solver:
             if self._is_plain_kind(node, kind):
                 if kind == "path_params":
                     self.source.line('path_params = scope["path_params"]')
-                arguments += [
-                    (field.name, self._read(field, variable, kind == "header_params"))
-                    for field in fields
-                ]
+                for field in fields:
+                    with self._showing(is_shown, arguments):
+                        value = self._read(field, variable, kind == "header_params")
+                        arguments.append((field.name, value))
             else:
-                arguments += self._read_all(fields, view)
+                arguments += self._read_all(fields, view, is_shown)
         if node.body_params:
-            arguments += self._read_body(node)
-        arguments += self._write_specials(node)
+            arguments += self._read_body(node, is_shown)
+        with self._showing(is_shown, arguments, can_fail=False):
+            arguments += self._write_specials(node)
+        if is_shown:
+            return "**values"
         # As in a dict, a name keeps its place and takes the last value.
         return ", ".join(f"{name}={value}" for name, value in dict(arguments).items())
+
+    @contextmanager
+    def _showing(
+        self, is_shown: bool, arguments: list[tuple[str, str]], can_fail: bool = True
+    ) -> Iterator[None]:
+        """Write that `values` gets the arguments that are added, if nothing is wrong with them."""
+        source, before = self.source, len(arguments)
+        mark = source.variable("mark")
+        if is_shown and can_fail:
+            source.line(f"{mark} = len(errors)")
+        yield
+        if is_shown:
+            for name, value in arguments[before:]:
+                condition = f"if len(errors) == {mark}: " if can_fail else ""
+                source.line(f"{condition}values[{name!r}] = {value}")
 
     def _solve_dependency(self, node: Dependant) -> str:
         if not self.watches_overrides or not self._solved:
@@ -301,16 +332,18 @@ class Solver:
                 f"loc_prefix={location}))"
             )
 
-    def _read_all(self, fields: list[Any], view: str) -> list[tuple[str, str]]:
+    def _read_all(self, fields: list[Any], view: str, is_shown: bool) -> list[tuple[str, str]]:
         """Leave a whole kind of parameters to FastAPI."""
         source = self.source
         values, found = source.variable("values"), source.variable("found")
         read = self._named(utils.request_params_to_args, "request_params_to_args")
         source.line(f"{values}, {found} = {read}({self._named(fields, 'fields')}, {view})")
         source.line(f"if {found}: errors.extend({found})")
+        if is_shown:
+            source.line(f"values.update({values})")
         return [(field.name, f"{values}[{field.name!r}]") for field in fields]
 
-    def _read_body(self, node: Dependant) -> list[tuple[str, str]]:
+    def _read_body(self, node: Dependant, is_shown: bool) -> list[tuple[str, str]]:
         source = self.source
         fields = node.body_params
         first = fields[0]
@@ -318,6 +351,8 @@ class Solver:
         if _is_plain_body(node, self.facts):
             value = source.variable("value")
             location = self._named(("body",), "location")
+            if is_shown:
+                source.line(f"{value} = None")
             with source.block(f"if body is {self._named(Undefined, 'Undefined')}:"):
                 self._write_default(first, value, location)
             if self.validate_json is not None:
@@ -325,6 +360,8 @@ class Solver:
                     source.line(f"{value} = validated")
             with source.block("else:"):
                 self._validate(first, "body", value, location)
+            if is_shown:
+                source.line(f"values[{first.name!r}] = {value}")
             return [(first.name, value)]
         values, found = source.variable("values"), source.variable("found")
         read = self._named(utils.request_body_to_args, "request_body_to_args")
@@ -333,6 +370,8 @@ class Solver:
             f"received_body=body, embed_body_fields={embed!r})"
         )
         source.line(f"errors.extend({found})")
+        if is_shown:
+            source.line(f"values.update({values})")
         return [(field.name, f"{values}[{field.name!r}]") for field in fields]
 
     def _write_specials(self, node: Dependant) -> list[tuple[str, str]]:

@@ -53,6 +53,20 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "starlette.routing:Route.handle",
         "starlette.routing:Route.matches",
     ),
+    # FastAPI's own telemetry, around a request and around the parts of a path operation.
+    "telemetry": (
+        "fastapi.telemetry._api:_traced_operation.__wrapped__",
+        "fastapi.telemetry._api:_get_request_telemetry",
+        "fastapi.telemetry._api:_normal_websocket_disconnect",
+        "fastapi.telemetry._api:_operation",
+        "fastapi.telemetry._api:_run_sync_endpoint",
+        "fastapi.telemetry._asgi:NativeTelemetry.__call__",
+        "fastapi.telemetry._asgi:NativeTelemetry._get_tracer",
+        "fastapi.telemetry._asgi:NativeTelemetry._instruments",
+        "fastapi.telemetry._asgi:_HeadersGetter.get",
+        "fastapi.telemetry._asgi:_legacy_otel",
+        "fastapi.telemetry._asgi:_server_attributes",
+    ),
     # What a path operation does with a request.
     "handlers": (
         "fastapi._compat.v2:ModelField.get_default",
@@ -77,8 +91,6 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "fastapi.routing:request_response",
         "fastapi.routing:run_endpoint_function",
         "fastapi.routing:serialize_response",
-        "fastapi.telemetry._api:_operation",
-        "fastapi.telemetry._api:_run_sync_endpoint",
         "fastapi.telemetry._api:_validation_failed",
         "fastapi.telemetry._api:get_telemetry_data",
         "fastapi.utils:is_body_allowed_for_status_code",
@@ -141,6 +153,24 @@ STAND_INS: dict[str, tuple[str, ...]] = {
 }
 """Feature -> functions, as `module:qualified name`."""
 
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    # What carries a trace from elsewhere, and the context that says which span is current.
+    "opentelemetry-api": (
+        "opentelemetry.baggage.propagation:W3CBaggagePropagator.extract",
+        "opentelemetry.propagate:extract",
+        "opentelemetry.propagators.composite:CompositePropagator.extract",
+        "opentelemetry.trace.propagation.tracecontext:TraceContextTextMapPropagator.extract",
+        "opentelemetry.trace:use_span.__wrapped__",
+    ),
+    # How a tracer makes a span the current one.
+    "opentelemetry-sdk": (
+        "opentelemetry.sdk.trace:Tracer.start_as_current_span",
+        "opentelemetry.sdk.trace:Tracer.start_as_current_span.__wrapped__",
+    ),
+}
+"""Features that are about other libraries, by the names of their distributions. They are looked at
+when an application turns out to use the library."""
+
 OPTIONAL = (
     "sentry_sdk.integrations.fastapi:patch_get_request_handler",
     "sentry_sdk.integrations.starlette:_enable_span_for_middleware",
@@ -159,6 +189,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "outer": ("inner",),
     "inner": ("routing",),
     "handlers": ("routing",),
+    "telemetry": ("handlers", "outer"),
     "json_body": ("handlers",),
     "json_response": ("handlers",),
 }

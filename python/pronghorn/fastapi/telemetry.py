@@ -8,6 +8,7 @@ answer is as it was (`telemetry_places`, for a `Snapshot`), so is the answer.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from opentelemetry import trace
@@ -61,6 +62,12 @@ def is_silent(app: Any) -> bool:
         and all(config[name] is None for name in _OWN)
         and not any(name in os.environ for name in _VARIABLES)
     )
+
+
+def libraries_in_use() -> list[str]:
+    """The distributions of OpenTelemetry that telemetry is made with."""
+    has_sdk = "opentelemetry.sdk.trace" in sys.modules
+    return ["opentelemetry-api", *(["opentelemetry-sdk"] if has_sdk else [])]
 
 
 def has_telemetry(app: Any) -> bool:

@@ -1,0 +1,179 @@
+"""FastAPI's telemetry, where what it is made with changes or is not known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import opentelemetry.propagate
+import pytest
+from fastapi import FastAPI
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import ProxyTracer
+from pronghorn.fastapi import fingerprints, install
+
+from accelerator.ask import ask
+from accelerator.conftest import Tiers
+
+OPERATIONS = ["fastapi.dependencies", "fastapi.endpoint", "fastapi.serialization"]
+BAGGAGE_ONLY = CompositePropagator([W3CBaggagePropagator()])
+TRACE = b"0af7651916cd43dd8448eb211c80319c"
+TRACE_PARENT = (b"traceparent", b"00-" + TRACE + b"-b7ad6b7169203331-01")
+
+Names = Callable[[], list[str]]
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def provider(exporter: InMemorySpanExporter) -> TracerProvider:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider
+
+
+@pytest.fixture
+def names(exporter: InMemorySpanExporter) -> Names:
+    """The names of the spans that have ended since the last call."""
+
+    def names() -> list[str]:
+        found = [each.name for each in exporter.get_finished_spans()]
+        exporter.clear()
+        return found
+
+    return names
+
+
+def make_app(provider: Any, **options: Any) -> FastAPI:
+    app = FastAPI(telemetry={"tracer_provider": provider, **options})
+
+    @app.get("/{number}")
+    async def root(number: int) -> int:
+        return number
+
+    return app
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_what_is_observed_may_change_between_requests(
+    provider: TracerProvider, names: Names
+) -> None:
+    app = make_app(provider)
+    for _ in range(2):
+        assert ask(app, "/7").json == 7
+        assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+    app._telemetry["operation_spans"] = False
+    ask(app, "/7")
+    assert names() == ["GET /{number}"]
+    app._telemetry["exclude"] = lambda scope: scope["path"] == "/8"
+    ask(app, "/8")
+    assert names() == []
+    ask(app, "/7")
+    assert names() == ["GET /{number}"]
+    app._telemetry["tracing"] = False
+    ask(app, "/7")
+    assert names() == []
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_another_propagator_counts_from_the_next_request_on(
+    provider: TracerProvider, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parents() -> set[bool]:
+        ask(app, "/7", headers=[TRACE_PARENT])
+        found = {each.context.trace_id == int(TRACE, 16) for each in exporter.get_finished_spans()}
+        exporter.clear()
+        return found
+
+    app = make_app(provider)
+    assert parents() == {True}
+    monkeypatch.setattr(opentelemetry.propagate, "_HTTP_TEXT_FORMAT", BAGGAGE_ONLY)
+    assert parents() == {False}
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_tracer_of_another_class_makes_its_spans_itself(
+    provider: TracerProvider, names: Names
+) -> None:
+    asked: list[str] = []
+
+    class Tracer(ProxyTracer):
+        def start_as_current_span(self, name: str, **options: Any) -> Any:
+            asked.append(name)
+            return provider.get_tracer("own").start_as_current_span(name, **options)
+
+        def start_span(self, name: str, **options: Any) -> Any:
+            return provider.get_tracer("own").start_span(name, **options)
+
+    class Provider(TracerProvider):
+        def get_tracer(self, *arguments: Any, **options: Any) -> Any:
+            return Tracer("own")
+
+    app = make_app(Provider())
+    ask(app, "/7")
+    assert asked == OPERATIONS
+    assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_patched_sdk_is_called(
+    provider: TracerProvider, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(provider)
+    ask(app, "/7")
+    names()
+    kind: Any = type(provider.get_tracer("any"))
+    original = kind.start_as_current_span
+    monkeypatch.setattr(
+        kind,
+        "start_as_current_span",
+        lambda self, name, **options: original(self, f"patched {name}", **options),
+    )
+    ask(app, "/7")
+    patched = [f"patched {name}" for name in OPERATIONS]
+    assert sorted(names()) == ["GET /{number}", *patched]
+    monkeypatch.undo()
+    ask(app, "/7")
+    assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+
+
+@pytest.mark.usefixtures("installed")
+def test_routes_with_telemetry_are_compiled(provider: TracerProvider, tiers: Tiers) -> None:
+    app = make_app(provider)
+    ask(app, "/7")
+    assert tiers(app)["/{number}"] == "compiled"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("library", "function"),
+    [
+        ("opentelemetry-api", "opentelemetry.trace:use_span.__wrapped__"),
+        ("opentelemetry-sdk", "opentelemetry.sdk.trace:Tracer.start_as_current_span.__wrapped__"),
+    ],
+)
+def test_an_unknown_release_works_and_one_line_says_so(
+    library: str,
+    function: str,
+    provider: TracerProvider,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    changed = {**fingerprints.known(), function: ["0" * 16]}
+    monkeypatch.setattr("pronghorn.fastapi.changes.known", lambda: changed)
+    install()
+    app = make_app(provider)
+    with caplog.at_level(logging.WARNING, "pronghorn.error"):
+        for _ in range(3):
+            assert ask(app, "/7").json == 7
+            assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+    assert [library in each.getMessage() for each in caplog.records] == [True]
