@@ -189,9 +189,7 @@ class Fuzzer:
             expected.append(one.transcripts)
             got.append(other.transcripts)
             is_steady = all(each == expected[0] for each in expected) and len(expected) >= 3
-            if is_steady and case.backend == "asyncio":
-                # What the accelerator does has to be the same each time. (Trio throws dice for
-                # the order of tasks.)
+            if is_steady:  # What the accelerator does has to be the same each time.
                 return False
             if any(each in expected for each in got):
                 return True
