@@ -42,6 +42,7 @@ FREE = frozenset(
         "fastapi.applications:FastAPI.__call__",
         "starlette.applications:Starlette.__call__",
         "starlette.middleware.base:BaseHTTPMiddleware.__call__",
+        "starlette.middleware.cors:CORSMiddleware.__call__",
     )
 )
 """Methods that may be wrapped: a request that gets to ours has passed the wrapper."""

@@ -48,7 +48,8 @@ from pronghorn.fastapi.matching import Place
 from pronghorn.fastapi.native import respond, whole_body
 from pronghorn.fastapi.operation import Operation
 from pronghorn.fastapi.overriding import Overridden
-from pronghorn.fastapi.recovery import Track, no_response, recover, server_error
+from pronghorn.fastapi.recovery import no_response, recover, server_error
+from pronghorn.fastapi.relays import Track, send_start, sender_of_bodies
 from pronghorn.fastapi.shape import Layers, Program, Shape, Start
 from pronghorn.fastapi.source import Source
 from pronghorn.fastapi.spans import operation, run_endpoint
@@ -116,6 +117,8 @@ _RUNTIME: dict[str, Any] = {
     "receive_json": receive_json,
     "remember_body": remember_body,
     "respond": respond,
+    "send_start": send_start,
+    "sender_of_bodies": sender_of_bodies,
     "whole_body": whole_body,
     "recover": recover,
     "route_selected": telemetry_api._route_selected,

@@ -18,9 +18,11 @@ from typing import Any
 from fastapi.applications import FastAPI
 from fastapi.routing import APIRouter
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 
 from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
+from pronghorn.fastapi.cors import call as call_cors
 from pronghorn.fastapi.observing import observe
 from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
 from pronghorn.fastapi.recovery import run_outer
@@ -243,10 +245,24 @@ def _call_base_http(original: Any) -> Any:
     return __call__
 
 
+def _call_cors(original: Any) -> Any:
+    def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:  # noqa: N807
+        if scope["type"] == "http" and type(self) is CORSMiddleware:
+            changes.look()
+            if "cors" in changes.features:
+                running = call_cors(self, scope, receive, send)
+                if running is not None:
+                    return running
+        return original(self, scope, receive, send)
+
+    return __call__
+
+
 _MAKERS: dict[str, Callable[[Any], Any]] = {
     "fastapi.applications:FastAPI.__call__": _call_fastapi,
     "starlette.applications:Starlette.__call__": _call_starlette,
     "starlette.middleware.exceptions:ExceptionMiddleware.__call__": _call_exception_middleware,
     "starlette.routing:Router.__call__": _call_router,
     "starlette.middleware.base:BaseHTTPMiddleware.__call__": _call_base_http,
+    "starlette.middleware.cors:CORSMiddleware.__call__": _call_cors,
 }

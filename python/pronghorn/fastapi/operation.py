@@ -140,11 +140,13 @@ class Operation:
             line("if sent is not None: await sent")
             with self.block("else:"):
                 line(
-                    'await send({"type": "http.response.start", "status": '
+                    'await send_start(send, {"type": "http.response.start", "status": '
                     f'{self._status()}, "headers": [(b"content-length", str(len(content))'
                     '.encode("latin-1")), (b"content-type", b"application/json")]})'
                 )
-                line('await send({"type": "http.response.body", "body": content})')
+                line(
+                    'await sender_of_bodies(send)({"type": "http.response.body", "body": content})'
+                )
             if self.has_background:
                 line("if background is not None: await background()")
 

@@ -2,8 +2,8 @@
 
 Compiled code catches an exception where the framework would, and leaves the rest to the functions
 here, which do what `wrap_app_handling_exceptions` and `ServerErrorMiddleware` do once their
-application has raised. `Track` is the `send` of such code: it knows whether a response has started,
-for all levels at once, since a message that passes the inner one passes the outer ones too.
+application has raised. Whether a response has started their `send`, a `Track`, knows for all levels
+at once, since a message that passes the inner one passes the outer ones too.
 """
 
 from __future__ import annotations
@@ -18,26 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 
+from pronghorn.fastapi.relays import Send, Track
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 Handlers = tuple[dict[Any, Any], dict[int, Any]]
-
-
-class Track:
-    """A `send` that remembers whether a response has started."""
-
-    __slots__ = ("send", "started")
-
-    def __init__(self, send: Send, started: bool = False) -> None:
-        self.send = send
-        self.started = started
-
-    async def __call__(self, message: Any) -> None:
-        """Send a message."""
-        if message["type"] == "http.response.start":
-            self.started = True
-        await self.send(message)
 
 
 async def recover(

@@ -129,6 +129,10 @@ STAND_INS: dict[str, tuple[str, ...]] = {
     ),
     # `@app.middleware("http")` and other middleware made with `BaseHTTPMiddleware`.
     "base_http": (
+        "anyio._backends._asyncio:CancelScope.__enter__",
+        "anyio._backends._asyncio:CancelScope.__exit__",
+        "anyio._backends._asyncio:CancelScope.__init__",
+        "anyio._backends._asyncio:CancelScope._restart_cancellation_in_parent",
         "anyio._backends._asyncio:TaskGroup.__aenter__",
         "anyio._backends._asyncio:TaskGroup.__aexit__",
         "anyio._backends._asyncio:TaskGroup.__init__",
@@ -139,6 +143,20 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "starlette.middleware.base:_StreamingResponse.__call__",
         "starlette.middleware.base:_StreamingResponse.__init__",
         "starlette.responses:Response.init_headers",
+    ),
+    # `CORSMiddleware`, but for preflight requests.
+    "cors": (
+        "starlette.datastructures:Headers.__contains__",
+        "starlette.datastructures:Headers.__getitem__",
+        "starlette.datastructures:Headers.__init__",
+        "starlette.datastructures:Headers.get",
+        "starlette.datastructures:Headers.getlist",
+        "starlette.datastructures:MutableHeaders.__setitem__",
+        "starlette.middleware.cors:CORSMiddleware.__call__",
+        "starlette.middleware.cors:CORSMiddleware.allow_explicit_origin",
+        "starlette.middleware.cors:CORSMiddleware.is_allowed_origin",
+        "starlette.middleware.cors:CORSMiddleware.send",
+        "starlette.middleware.cors:CORSMiddleware.simple_response",
     ),
     # A response that is JSON, without an object for it.
     "json_response": (
@@ -202,6 +220,7 @@ ENTRANCES = {
     "starlette.middleware.exceptions:ExceptionMiddleware.__call__": "inner",
     "starlette.routing:Router.__call__": "routing",
     "starlette.middleware.base:BaseHTTPMiddleware.__call__": "base_http",
+    "starlette.middleware.cors:CORSMiddleware.__call__": "cors",
 }
 """Methods in whose place requests come to the accelerator, and the feature that takes them there.
 Something that wraps such a method later wraps the accelerator's."""

@@ -1,0 +1,242 @@
+"""What users see of `CORSMiddleware` and http middlewares, on FastAPI and on the accelerator."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.middleware.cors import CORSMiddleware
+
+from accelerator.ask import Answer, ask, asked
+
+pytestmark = pytest.mark.usefixtures("accelerated")
+
+ORIGIN = (b"origin", b"http://a.example")
+
+
+def make_app(**options: Any) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(CORSMiddleware, **options)
+
+    @app.get("/")
+    async def root(vary: str = "") -> Response:
+        headers = {"vary": vary} if vary else {}
+        return PlainTextResponse("text", headers=headers)
+
+    @app.get("/json")
+    async def json() -> dict[str, int]:
+        return {"a": 1}
+
+    return app
+
+
+def fields(answer: Answer, *names: bytes) -> list[tuple[bytes, bytes]]:
+    return [(key, value) for key, value in answer.headers if key in names]
+
+
+def test_a_response_varies_by_origin_where_the_request_has_none() -> None:
+    app = make_app(allow_origins=["*"], allow_credentials=True)
+    expected = [(b"content-length", b"7"), (b"content-type", b"application/json")]
+    assert ask(app, "/json").headers == [*expected, (b"vary", b"Origin")]
+    assert fields(ask(app, query=b"vary=accept"), b"vary") == [(b"vary", b"accept, Origin")]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"allow_origins": ["*"]}, b"*"),
+        ({"allow_origins": ["*"], "allow_credentials": True}, b"http://a.example"),
+        ({"allow_origins": ["http://a.example"]}, b"http://a.example"),
+        ({"allow_origin_regex": "http://.*"}, b"http://a.example"),
+        ({"allow_origins": ["http://b.example"]}, None),
+    ],
+)
+def test_an_origin_is_answered_as_the_options_say(options: Any, expected: bytes | None) -> None:
+    for path in ("/", "/json"):
+        answer = ask(make_app(**options), path, headers=[ORIGIN])
+        assert fields(answer, b"access-control-allow-origin", b"vary") == [
+            *([] if expected is None else [(b"access-control-allow-origin", expected)]),
+            (b"vary", b"Origin"),
+        ]
+
+
+def test_a_preflight_request_is_answered_by_the_middleware() -> None:
+    asks = (b"access-control-request-method", b"GET")
+    answer = ask(make_app(allow_origins=["*"]), "/", "OPTIONS", headers=[ORIGIN, asks])
+    assert (answer.status, answer.body) == (200, b"OK")
+    assert ask(make_app(allow_origins=["*"]), "/", "OPTIONS", headers=[ORIGIN]).status == 405
+
+
+def test_the_origin_is_looked_up_when_the_response_starts() -> None:
+    class Adding:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            scope["headers"].append(ORIGIN)
+            await self.app(scope, receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Adding)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+    answer = ask(app)
+    assert fields(answer, b"access-control-allow-origin") == [
+        (b"access-control-allow-origin", b"*")
+    ]
+
+
+def test_a_subclass_of_the_middleware_keeps_its_methods() -> None:
+    class Own(CORSMiddleware):
+        def is_allowed_origin(self, origin: str) -> bool:
+            return origin.endswith(".example")
+
+    app = FastAPI()
+    app.add_middleware(Own, allow_origins=["http://only"])
+    answer = ask(app, headers=[ORIGIN])
+    assert fields(answer, b"access-control-allow-origin") == [
+        (b"access-control-allow-origin", b"http://a.example")
+    ]
+
+
+def test_what_is_sent_may_be_sent_by_a_task() -> None:
+    class ByTask:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def sending(message: Any) -> None:
+                await asyncio.create_task(send(message))
+
+            await self.app(scope, receive, sending)
+
+    app = FastAPI()
+    app.add_middleware(ByTask)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+
+    @app.get("/")
+    async def root() -> dict[str, int]:
+        return {"a": 1}
+
+    answer = ask(app)
+    assert answer.error is None
+    assert fields(answer, b"vary") == [(b"vary", b"Origin")]
+    assert answer.body == b'{"a":1}'
+
+
+class NoExceptionError(BaseException):
+    """As a cancellation, it is not an `Exception`."""
+
+
+def with_middleware(dispatch: Any) -> FastAPI:
+    app = FastAPI()
+    app.middleware("http")(dispatch)
+
+    @app.get("/")
+    async def root() -> dict[str, int]:
+        return {"a": 1}
+
+    @app.get("/fails")
+    async def fails() -> None:
+        raise NoExceptionError
+
+    @app.get("/waits")
+    async def waits() -> None:
+        await anyio.sleep_forever()
+
+    return app
+
+
+def test_a_body_can_be_read_once() -> None:
+    read: list[Any] = []
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response = await call_next(request)
+        if "x-read" in request.headers:
+            read.append([chunk async for chunk in response.body_iterator])
+        kept.append(response)
+        return response  # type: ignore[no-any-return]
+
+    kept: list[Any] = []
+    app = with_middleware(dispatch)
+    assert ask(app, headers=[(b"x-read", b"1")]).body == b""
+    assert read == [[b'{"a":1}']]
+
+    async def again() -> list[Any]:
+        answer = await asked(app)
+        assert [each.get("body") for each in answer.messages[1:]] == [b'{"a":1}', b""]
+        return [chunk async for chunk in kept[-1].body_iterator]
+
+    assert anyio.run(again) == []
+
+
+def test_a_response_that_is_not_sent_ends_its_application() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        return PlainTextResponse("other")
+
+    answer = ask(with_middleware(dispatch))
+    assert (answer.error, answer.body) == (None, b"other")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_cancelled_scope_around_middlewares_reaches_the_endpoint(depth: int) -> None:
+    events: list[str] = []
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        try:
+            return await call_next(request)  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+
+    app = with_middleware(dispatch)
+    if depth == 2:
+        app.middleware("http")(dispatch)
+
+    async def main() -> tuple[bool, bool]:
+        with anyio.move_on_after(0.05) as scope:
+            await asked(app, "/waits")
+        # The scope that was around is the task's own again.
+        with anyio.move_on_after(5) as other:
+            answer = await asked(app)
+        assert answer.body == b'{"a":1}'
+        return scope.cancelled_caught, other.cancelled_caught
+
+    assert anyio.run(main) == (True, False)
+    assert events == ["cancelled"] * depth
+
+
+def test_an_application_goes_on_when_its_middleware_has_lost_patience() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        with anyio.move_on_after(0.02):
+            return await call_next(request)  # type: ignore[no-any-return]
+        return PlainTextResponse("late", 504)
+
+    sent: list[Any] = []
+
+    async def main() -> bool:
+        async def on_send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == 2:
+                stop.deadline = anyio.current_time() + 0.05
+
+        with anyio.fail_after(5), anyio.CancelScope() as stop:
+            await asked(with_middleware(dispatch), "/waits", on_send=on_send)
+        return stop.cancelled_caught
+
+    assert anyio.run(main)
+    assert sent[0]["status"] == 504
+
+
+def test_an_error_that_is_no_exception_is_raised_beside_the_middlewares() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        return await call_next(request)  # type: ignore[no-any-return]
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        ask(with_middleware(dispatch), "/fails")
+    # The middleware is told first that there will be no response.
+    assert [type(each) for each in raised.value.exceptions] == [RuntimeError, NoExceptionError]
