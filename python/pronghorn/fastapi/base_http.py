@@ -2,23 +2,25 @@
 
 The parts are the framework's: the request that keeps its body for the application, the response
 whose body is what the application sends, a task of its own for the application, in a task group
-that ends with the middleware. Other are the group's way to start the task, which needs no handle
-for anybody, and the channel between the two, which makes nobody wait who need not. Behaviour that
-users see of `starlette.middleware.base` is kept: what comes after what, contexts, cancellation,
-exceptions and their contexts. Under Trio, or with a task factory, Starlette's own code runs.
+that ends with the middleware (`task_group`). Other is the channel between the two, which has no
+streams and events, and the sending of a body that the middleware has left alone, which needs no
+iterator. Behaviour that users see of `starlette.middleware.base` is kept: what comes after what, to
+the turn of the loop, contexts, cancellation, exceptions and their contexts. Under Trio, or with a
+task factory, Starlette's own code runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from collections import deque
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import anyio
-from anyio._backends._asyncio import TaskGroup, TaskState, _task_states
 from starlette.middleware.base import BaseHTTPMiddleware, _CachedRequest, _StreamingResponse
+
+from pronghorn.fastapi.relays import send_start, sender_of_bodies
+from pronghorn.fastapi.task_group import Group
 
 TASK_NAME = "starlette.middleware.base.BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>.coro"
 
@@ -27,13 +29,14 @@ async def call(middleware: BaseHTTPMiddleware, scope: Any, receive: Any, send: A
     """What `BaseHTTPMiddleware.__call__` does with an HTTP request."""
     request = _CachedRequest(scope, receive, send)
     passage = _Passage(middleware.app, scope, request.wrapped_receive, send)
-    channel = passage.channel
     try:
         async with passage.group:
             response = await middleware.dispatch_func(request, passage.call_next)
-            await response(scope, request.wrapped_receive, send)
-            passage.is_sent.set()
-            channel.leave()
+            if type(response) is _StreamingResponse and passage.is_whole(response.body_iterator):
+                await passage.deliver(response)
+            else:
+                await response(scope, request.wrapped_receive, send)
+            passage.leave(is_sent=True)
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:
             raise
@@ -41,36 +44,63 @@ async def call(middleware: BaseHTTPMiddleware, scope: Any, receive: Any, send: A
         context = None if only.__suppress_context__ else only.__context__
         raise only from only.__cause__ or context
     finally:
-        channel.end()
-        channel.leave()
+        passage.end()
+        passage.leave()
     if passage.failure is not None and not passage.is_failure_raised:
         raise passage.failure
 
 
 class _Passage:
-    """One request's way through the middleware."""
+    """One request's way through the middleware, and the messages that come back.
+
+    None of those is stored: each is handed over when one side has it and the other waits for it.
+    """
+
+    __slots__ = (
+        "_body",
+        "_has_ended",
+        "_is_body_begun",
+        "_is_left",
+        "_is_sent",
+        "_receivers",
+        "_senders",
+        "_sent_waiters",
+        "app",
+        "failure",
+        "group",
+        "is_failure_raised",
+        "receive",
+        "scope",
+        "send",
+    )
 
     def __init__(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
         self.app = app
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.group = _Group()
-        self.channel = _Channel()
-        self.is_sent = asyncio.Event()
+        self.group = Group()
         self.failure: Exception | None = None
         self.is_failure_raised = False
+        self._body: Any = None
+        self._is_body_begun = False
+        self._is_sent = False
+        self._sent_waiters: list[asyncio.Future[None]] = []
+        self._senders: list[tuple[asyncio.Future[None], Any]] = []
+        self._receivers: list[asyncio.Future[Any]] = []
+        self._has_ended = False
+        self._is_left = False
 
     async def call_next(self, request: Any) -> _StreamingResponse:
-        self.group.launch(self._run())
-        channel = self.channel
+        self.group.launch(self._run(), TASK_NAME)
         try:
             info = None
             while True:
-                message = await channel.get()
-                if message["type"] == "http.response.debug":
+                message = await self._get()
+                kind = message["type"]
+                if kind == "http.response.debug":
                     info = message["info"]
-                elif message["type"] == "http.response.early_hint":
+                elif kind == "http.response.early_hint":
                     await self.send(message)
                 else:
                     break
@@ -79,30 +109,67 @@ class _Passage:
                 self.is_failure_raised = True
                 raise self.failure from self.failure.__cause__ or self.failure.__context__
             raise RuntimeError("No response returned.") from None
-        assert message["type"] == "http.response.start"
+        assert kind == "http.response.start"
         # Its constructor makes headers, which are replaced in any case.
         response: Any = object.__new__(_StreamingResponse)
-        response.info, response.body_iterator = info, self._body()
+        self._body, self._is_body_begun = self._chunks(), False
+        response.info, response.body_iterator = info, self._body
         response.status_code, response.media_type = message["status"], None
         response.raw_headers, response.background = message.get("headers", []), None
         return response  # type: ignore[no-any-return]
 
-    async def _body(self) -> AsyncIterator[Any]:
-        channel = self.channel
-        while True:
-            try:
-                message = await channel.get()
-            except anyio.EndOfStream:
-                return
-            if message["type"] == "http.response.pathsend":
-                yield message
-                return
-            assert message["type"] == "http.response.body", f"Unexpected message: {message}"
-            body = message.get("body", b"")
-            if body:
-                yield body
-            if not message.get("more_body", False):
-                return
+    async def _chunks(self) -> AsyncIterator[Any]:
+        """The response's body, as the middleware may read it."""
+        if self._is_body_begun:  # `deliver` has taken it.
+            return
+        self._is_body_begun = more = True
+        while more:
+            chunk, more = await self._chunk()
+            if chunk:
+                yield chunk
+
+    async def _chunk(self) -> tuple[Any, bool]:
+        """A part of the body, or a message for a file, and whether there may be more."""
+        try:
+            message = await self._get()
+        except anyio.EndOfStream:
+            return b"", False
+        if message["type"] == "http.response.pathsend":
+            return message, False
+        assert message["type"] == "http.response.body", f"Unexpected message: {message}"
+        return message.get("body", b""), message.get("more_body", False)
+
+    def is_whole(self, body: Any) -> bool:
+        """Whether a response's body is the application's, and nothing has been read of it."""
+        return body is self._body and not self._is_body_begun
+
+    async def deliver(self, response: Any) -> None:
+        """What `_StreamingResponse.__call__` does, without an iterator."""
+        self._is_body_begun = more = True
+        send = self.send
+        if response.info is not None:
+            await send({"type": "http.response.debug", "info": response.info})
+        await send_start(
+            send,
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": response.raw_headers,
+            },
+        )
+        send = sender_of_bodies(send)
+        is_file = False
+        while more:
+            chunk, more = await self._chunk()
+            if isinstance(chunk, dict):
+                is_file = True
+                await send(chunk)
+            elif chunk:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not is_file:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if response.background:
+            await response.background()
 
     async def _run(self) -> None:
         try:
@@ -110,20 +177,21 @@ class _Passage:
         except Exception as error:
             self.failure = error
         finally:
-            self.channel.end()
+            self.end()
 
     async def _send(self, message: Any) -> None:
         try:
-            await self.channel.put(message)
+            await self._put(message)
         except anyio.BrokenResourceError:
             return  # The response has been sent.
-        if message["type"] == "http.response.pathsend" or (
-            message["type"] == "http.response.body" and not message.get("more_body", False)
+        kind = message["type"]
+        if kind == "http.response.pathsend" or (
+            kind == "http.response.body" and not message.get("more_body", False)
         ):
-            await self.is_sent.wait()
+            await self._wait_until_sent()
 
     async def _receive_or_disconnect(self) -> Any:
-        if self.is_sent.is_set():
+        if self._is_sent:
             return {"type": "http.disconnect"}
         async with anyio.create_task_group() as task_group:
 
@@ -132,90 +200,22 @@ class _Passage:
                 task_group.cancel_scope.cancel()
                 return result
 
-            task_group.start_soon(wrap, self.is_sent.wait)
+            task_group.start_soon(wrap, self._wait_until_sent)
             message = await wrap(self.receive)
-        if self.is_sent.is_set():
+        if self._is_sent:
             return {"type": "http.disconnect"}
         return message
 
-
-_CALL_NEXT = "BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>"
-# Spans for middleware are named after these.
-_Passage._send.__qualname__ = f"{_CALL_NEXT}.send_no_error"
-_Passage._receive_or_disconnect.__qualname__ = f"{_CALL_NEXT}.receive_or_disconnect"
-
-
-@types.coroutine
-def _turn() -> Generator[None, None, None]:
-    """`asyncio.sleep(0)`."""
-    yield
-
-
-class _Group(TaskGroup):
-    """A task group whose one task nobody holds a handle of."""
-
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool:
-        """Wait for the task, without a cancel scope for as long as nothing is cancelled."""
-        if error is not None or not self._tasks:
-            return await super().__aexit__(kind, error, traceback)
-        self._on_completed_fut = asyncio.get_running_loop().create_future()
-        try:
-            await self._on_completed_fut
-        except asyncio.CancelledError as cancelled:
-            return await super().__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
-        if self._exceptions:
-            return await super().__aexit__(None, None, None)
-        del self._exceptions
-        return self.cancel_scope.__exit__(None, None, None)
-
-    def launch(self, coroutine: Any) -> None:
-        """Start a task in the group."""
-        scope = self.cancel_scope
-        task = asyncio.get_running_loop().create_task(coroutine, name=TASK_NAME)
-        _task_states[task] = TaskState(parent_id=id(scope._host_task), cancel_scope=scope)
-        scope._tasks.add(task)
-        self._tasks.add(task)
-        task.add_done_callback(self._has_ended)
-
-    def _has_ended(self, task: asyncio.Task[Any]) -> None:
-        state = _task_states.pop(task)
-        assert state.cancel_scope is not None
-        state.cancel_scope._tasks.remove(task)
-        self._tasks.remove(task)
-        completed = self._on_completed_fut
-        if completed is not None and not self._tasks and not completed.done():
-            completed.set_result(None)
-        try:
-            error = task.exception()
-        except asyncio.CancelledError as cancelled:
-            error = cancelled
-        if error is not None:
-            if not isinstance(error, asyncio.CancelledError):
-                self._exceptions.append(error)
-            if not self.cancel_scope._effectively_cancelled:
-                self.cancel_scope.cancel()
-
-
-class _Channel:
-    """Messages from the application to the middleware: nothing is stored, each is taken by one."""
-
-    __slots__ = ("_has_ended", "_is_left", "_receivers", "_senders")
-
-    def __init__(self) -> None:
-        self._senders: deque[tuple[asyncio.Future[None], Any]] = deque()
-        self._receivers: deque[asyncio.Future[Any]] = deque()
-        self._has_ended = False
-        self._is_left = False
-
-    async def put(self, message: Any) -> None:
+    @types.coroutine
+    def _put(self, message: Any) -> Generator[Any, Any, None]:
         """Hand a message over; wait until there is somebody to take it."""
-        await _turn()
+        yield  # AnyIO's streams give the loop a turn here.
         if self._has_ended:
             raise anyio.ClosedResourceError
         if self._is_left:
             raise anyio.BrokenResourceError
         while self._receivers:
-            receiver = self._receivers.popleft()
+            receiver = self._receivers.pop(0)
             if not receiver.done():
                 receiver.set_result(message)
                 return
@@ -223,19 +223,20 @@ class _Channel:
         offer = (taken, message)
         self._senders.append(offer)
         try:
-            await taken
+            yield from taken
         except BaseException:
             if offer in self._senders:
                 self._senders.remove(offer)
             raise
 
-    async def get(self) -> Any:
+    @types.coroutine
+    def _get(self) -> Generator[Any, Any, Any]:
         """The next message; raises EndOfStream when there will be none."""
-        await _turn()
+        yield  # AnyIO's streams give the loop a turn here.
         if self._is_left:
             raise anyio.ClosedResourceError
         while self._senders:
-            taken, message = self._senders.popleft()
+            taken, message = self._senders.pop(0)
             if not taken.done():
                 taken.set_result(None)
                 return message
@@ -243,24 +244,45 @@ class _Channel:
             raise anyio.EndOfStream
         receiver: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._receivers.append(receiver)
-        return await receiver
+        return (yield from receiver)
+
+    @types.coroutine
+    def _wait_until_sent(self) -> Generator[Any, Any, None]:
+        """Wait until the middleware's response has been sent."""
+        if self._is_sent:
+            yield
+            return
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sent_waiters.append(sent)
+        yield from sent
 
     def end(self) -> None:
         """The application sends no more."""
         self._has_ended = True
-        while self._receivers:
-            receiver = self._receivers.popleft()
+        for receiver in self._receivers:
             if not receiver.done():
                 receiver.set_exception(anyio.EndOfStream())
+        self._receivers.clear()
 
-    def leave(self) -> None:
+    def leave(self, is_sent: bool = False) -> None:
         """The middleware takes no more."""
         self._is_left = True
-        while self._senders:
-            taken, _ = self._senders.popleft()
+        if is_sent:
+            self._is_sent = True
+            for sent in self._sent_waiters:
+                if not sent.done():
+                    sent.set_result(None)
+        for taken, _ in self._senders:
             if not taken.done():
                 taken.set_exception(anyio.BrokenResourceError())
-        while self._receivers:
-            receiver = self._receivers.popleft()
+        self._senders.clear()
+        for receiver in self._receivers:
             if not receiver.done():
                 receiver.set_exception(anyio.ClosedResourceError())
+        self._receivers.clear()
+
+
+_CALL_NEXT = "BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>"
+# Spans for middleware are named after these.
+_Passage._send.__qualname__ = f"{_CALL_NEXT}.send_no_error"
+_Passage._receive_or_disconnect.__qualname__ = f"{_CALL_NEXT}.receive_or_disconnect"
