@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -220,6 +221,26 @@ def test_answer_comes_after_the_clients_close_notify(server: Server) -> None:
         tls.shutdown(socket.SHUT_WR)
         assert read_to_end(tls).endswith(b"later")
         assert tls.ended_cleanly
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_client_that_asks_for_new_keys_gets_them_and_its_answer(server: Server) -> None:
+    target = f"127.0.0.1:{server.port}"
+    command = ["openssl", "s_client", "-connect", target, "-tls1_3", "-msg"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        # A line that begins with this letter asks for new keys on both sides.
+        client.stdin.write(b"K\n")
+        client.stdin.flush()
+        assert any(line.startswith(b">>>") and b"KeyUpdate" in line for line in client.stdout)
+        client.stdin.write(request("GET", "/", "Connection: close"))
+        client.stdin.flush()
+        said = client.stdout.read()
+        assert re.search(rb"<<< TLS 1\.3, .*KeyUpdate", said)
+        assert b"hello" in said
 
 
 def test_close_notify_ends_an_idle_connection(server: Server) -> None:

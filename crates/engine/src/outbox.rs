@@ -43,6 +43,9 @@ impl Outbox {
     /// Bytes that wait, those of files included.
     pub fn unsent(&self) -> usize {
         let own = self.bytes.len() - self.sent;
+        if self.parts.is_empty() {
+            return own;
+        }
         self.parts.iter().fold(own, |sum, (_, part)| sum.saturating_add(part.remaining()))
     }
 

@@ -155,12 +155,17 @@ impl Secured {
         self.session = Place::Away(0);
     }
 
-    /// Puts the session back, with what was not sealed. Gives back memory that nobody needs.
-    pub fn put_back(&mut self, session: Session, mut rest: Outbox) -> Option<Vec<u8>> {
+    /// Puts the session back.
+    pub fn put_back(&mut self, session: Session) {
         if self.ssl_object.is_none() {
             self.ssl_object = Some(session.ssl_object().clone());
         }
         self.session = Place::Here(session);
+    }
+
+    /// The same with what was not sealed. Gives back memory that nobody needs.
+    pub fn put_back_with(&mut self, session: Session, mut rest: Outbox) -> Option<Vec<u8>> {
+        self.put_back(session);
         let spare = rest.take_spare();
         if !rest.is_empty() {
             self.load = rest;

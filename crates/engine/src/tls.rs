@@ -136,6 +136,15 @@ pub enum Alpn {
     Http2,
 }
 
+/// What records were about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// All of them carried data, which is not answered by the session itself.
+    Data,
+    /// Something else, such as a handshake or an alert.
+    Other,
+}
+
 enum Read {
     Bytes(usize),
     Nothing,
@@ -169,11 +178,13 @@ impl Session {
         let mut progress = Progress { plaintext: 0, output: None, established: None, end: End::No };
         let end = HEADROOM_BYTES + count;
         let mut position = HEADROOM_BYTES;
+        let mut may_answer = false;
         let result = loop {
             // In pieces, since the session's own buffer stays as large as it once was.
             let next = end.min(position + RECORD_BYTES_MAX);
-            if let Err(raised) = self.piece(buffer, position..next, &mut progress) {
-                break Err(raised);
+            match self.piece(buffer, position..next, &mut progress) {
+                Ok(content) => may_answer |= content == Content::Other,
+                Err(raised) => break Err(raised),
             }
             position = next;
             if position == end || progress.end == End::Ended {
@@ -182,11 +193,13 @@ impl Session {
         };
         if let Err(raised) = result {
             progress.end = End::Failed(reason(raised));
+            may_answer = true;
         }
-        // The answer to a handshake, an alert, a key update.
-        match self.output() {
-            Ok(output) => progress.output = output,
-            Err(raised) => progress.end = End::Failed(reason(raised)),
+        if may_answer {
+            match self.output() {
+                Ok(output) => progress.output = output,
+                Err(raised) => progress.end = End::Failed(reason(raised)),
+            }
         }
         progress
     }
@@ -196,16 +209,18 @@ impl Session {
         buffer: &mut [u8],
         range: std::ops::Range<usize>,
         progress: &mut Progress,
-    ) -> Result<(), Raised> {
+    ) -> Result<Content, Raised> {
         let piece = &buffer[range.clone()];
         let mut whole = self.records.follow(piece);
+        let mut content = Content::Data;
         let functions = &self.tls.functions;
         self.tls
             .window
             .show(piece, |window| call(&functions.bio_write, &[&self.incoming, window]))?;
         if whole > 0 && !self.is_established {
+            content = Content::Other;
             if !self.shake_hands()? {
-                return Ok(());
+                return Ok(content);
             }
             progress.established = Some(self.alpn()?);
             // Some of these records were the handshake's.
@@ -215,15 +230,15 @@ impl Session {
             // Never more than has come: see `HEADROOM_BYTES`.
             match self.read(&mut buffer[progress.plaintext..range.end])? {
                 Read::Bytes(count) => progress.plaintext += count,
-                Read::Nothing => break,
+                Read::Nothing => return Ok(Content::Other),
                 Read::End => {
                     progress.end = End::Ended;
-                    break;
+                    return Ok(Content::Other);
                 }
             }
             whole -= 1;
         }
-        Ok(())
+        Ok(content)
     }
 
     /// Goes on with the handshake. Says whether it is over.

@@ -14,7 +14,6 @@ use crate::connection::{Closing, Connection};
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
 use crate::file::Truncated;
-use crate::outbox::Outbox;
 use crate::protocol::Protocol;
 use crate::secured::{Load, Stage};
 use crate::settings::{DRAINED_HEAD_GRACE, SEALED_PER_TURN, SEALED_TOGETHER_MAX, TRANSMIT_BUDGET};
@@ -206,7 +205,7 @@ impl Worker {
                     continue;
                 }
             }
-            let spare = secured.put_back(session, load.into_outbox());
+            let spare = secured.put_back_with(session, load.into_outbox());
             match records {
                 Ok(_) => connection.note_sent(sent, now, &self.settings.limits),
                 Err(Fault::Truncated) => connection.note_truncated(),
@@ -239,7 +238,7 @@ impl Worker {
             Ok(None) | Err(Raised) => 0,
         };
         transport.broken |= farewell.is_err();
-        secured.put_back(session, Outbox::default());
+        secured.put_back(session);
         connection.note_sent(sent, now, &self.settings.limits);
         drop(tables);
         if let Err(raised) = farewell {
@@ -275,7 +274,7 @@ fn note_progress(
     };
     let (secured, _, transport) = connection.sealing()?;
     let was_agreed = !secured.is_before_agreement();
-    secured.put_back(session, Outbox::default());
+    secured.put_back(session);
     if let Some(output) = &progress.output {
         secured.send(std::slice::from_ref(output), transport);
     }
