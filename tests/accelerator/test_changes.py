@@ -12,6 +12,8 @@ import starlette.requests
 import starlette.responses
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
+from pronghorn.fastapi import hooks
+from pronghorn.fastapi.plans import Plan, make_plan
 from starlette.middleware import Middleware
 
 from accelerator.ask import ask
@@ -298,3 +300,55 @@ def test_a_patch_of_a_responses_headers_is_seen_by_http_middleware(
     monkeypatch.setattr(starlette.responses.Response, "init_headers", init_headers)
     assert ask(app).status == 404
     assert "_StreamingResponse" in made
+
+
+class Slotted:
+    """An outermost layer that cannot hold a plan."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def in_debug(app: FastAPI) -> None:
+    app.debug = True
+    app.middleware_stack = app.build_middleware_stack()
+
+
+def with_slots(app: FastAPI) -> None:
+    app.middleware_stack = Slotted(app.build_middleware_stack())
+
+
+def switched_off(app: FastAPI) -> None:
+    app.__pronghorn_accelerate__ = False  # type: ignore[attr-defined]
+    app.middleware_stack = app.build_middleware_stack()
+
+
+@pytest.mark.parametrize("leave", [in_debug, with_slots, switched_off])
+def test_an_application_that_is_left_to_fastapi_is_looked_at_once(
+    app: FastAPI,
+    leave: Callable[[FastAPI], None],
+    accelerated: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Any] = []
+
+    def look(*arguments: Any) -> Any:
+        looks.append(arguments)
+        return make_plan(*arguments)
+
+    monkeypatch.setattr(hooks, "make_plan", look)
+    leave(app)
+    for _ in range(3):
+        assert ask(app).json == "value"
+    assert len(looks) == accelerated
+    app.debug = False
+    app.__pronghorn_accelerate__ = True  # type: ignore[attr-defined]
+    app.middleware_stack = app.build_middleware_stack()
+    assert ask(app).json == "value"
+    assert len(looks) == 2 * accelerated
+    assert not accelerated or isinstance(hooks.plan_of(app), Plan)

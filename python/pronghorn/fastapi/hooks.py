@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import weakref
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -24,14 +23,15 @@ from pronghorn.fastapi.base_http import call as call_base_http
 from pronghorn.fastapi.changes import Changes
 from pronghorn.fastapi.cors import call as call_cors
 from pronghorn.fastapi.observing import observe
-from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, make_plan, observer
+from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, Refusal, Verdict, make_plan, observer
 from pronghorn.fastapi.recovery import run_outer
 from pronghorn.fastapi.shape import Start
 from pronghorn.fastapi.standins import ENTRANCES, resolve
 from pronghorn.fastapi.telemetry import has_telemetry, telemetry
 
 PLAN = "_pronghorn_plan"
-"""The attribute of an application's outermost layer that holds the plan: they end together."""
+"""The attribute of an application's outermost layer that holds the plan, or the refusal to make
+one: they end together. Where that layer has no attributes, the application holds the refusal."""
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -48,8 +48,6 @@ class Ours:
 
 ours = Ours()
 _originals: dict[tuple[type, str], Any] = {}
-_given_up: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Applications that could not be planned: that is told once, and not with every request."""
 
 
 def hook(features: frozenset[str], strange: frozenset[str]) -> None:
@@ -82,14 +80,19 @@ def is_hooked() -> bool:
 def plan_of(app: Any) -> Plan | None:
     """The plan for an application, made if need be; None if it is left to FastAPI."""
     try:
-        plan: Plan = app.middleware_stack._pronghorn_plan
+        verdict: Verdict = app.middleware_stack._pronghorn_plan
     except AttributeError:
         return _new_plan(app)
-    return plan if plan.app is app and plan.is_current() else _new_plan(app)
+    if verdict.app is not app or not verdict.is_current():
+        return _new_plan(app)
+    return verdict if type(verdict) is Plan else None
 
 
 def _new_plan(app: Any) -> Plan | None:
     if not isinstance(app, FastAPI):
+        return None
+    refusal = getattr(app, PLAN, None)
+    if refusal is not None and refusal.is_current():
         return None
     changes.look()
     try:
@@ -97,15 +100,13 @@ def _new_plan(app: Any) -> Plan | None:
             app.middleware_stack = app.build_middleware_stack()
         plan = make_plan(app, changes)
     except Exception:
-        if app not in _given_up:
-            _given_up.add(app)
-            logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
+        logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
+        plan = None
+    try:
+        setattr(app.middleware_stack, PLAN, plan or Refusal(app, changes))
+    except AttributeError:  # A layer of the user's that has slots, or there are no layers.
+        setattr(app, PLAN, Refusal(app, changes))
         return None
-    if plan is not None:
-        try:
-            setattr(plan.stack, PLAN, plan)
-        except AttributeError:  # A layer of the user's that has slots.
-            return None
     return plan
 
 

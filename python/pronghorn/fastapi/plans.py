@@ -103,7 +103,36 @@ def _read(app: Any, features: frozenset[str]) -> Facts | str:
     return found
 
 
-class Plan:
+class Verdict:
+    """What has been found out about an application, for as long as it is built as it was."""
+
+    app: FastAPI
+    changes: Changes
+    epoch: int
+    _snapshot: Snapshot
+
+    def is_current(self) -> bool:
+        """Whether the application is still built and routed as it was."""
+        changes = self.changes
+        if not changes.versions.are_current():
+            changes.look()
+        return changes.epoch == self.epoch and self._snapshot.holds()
+
+
+class Refusal(Verdict):
+    """An application that is left to FastAPI."""
+
+    def __init__(self, app: FastAPI, changes: Changes) -> None:
+        self.app, self.changes, self.epoch = app, changes, changes.epoch
+        self._snapshot = Snapshot(
+            [
+                *((app, name) for name in ("middleware_stack", "router", "debug", SWITCH)),
+                *((app.router, name) for name in ("middleware_stack", "routes", "form_limits")),
+            ]
+        )
+
+
+class Plan(Verdict):
     """An application as it is at the moment."""
 
     def __init__(self, app: FastAPI, changes: Changes) -> None:
@@ -146,13 +175,6 @@ class Plan:
                 *(() if self.is_silent else observation_places(app)),
             ]
         )
-
-    def is_current(self) -> bool:
-        """Whether the application is still built and routed as it was."""
-        changes = self.changes
-        if not changes.versions.are_current():
-            changes.look()
-        return changes.epoch == self.epoch and self._snapshot.holds()
 
     def run(self, start: int, scope: Any, receive: Any, send: Any) -> Any:
         """A coroutine that answers a request; None leaves it to FastAPI."""
