@@ -14,6 +14,9 @@ from typing import Any
 
 import anyio
 
+from accelerator.sentry_setups import REMOTE_SPAN, SENTRY_SETUPS, sentry
+from accelerator.telemetry_routes import Collect, build
+
 PATHS: tuple[tuple[str, str, bytes, Any], ...] = (
     ("GET", "/", b"", None),
     ("GET", "/items/7", b"q=1&key=secret", None),
@@ -39,149 +42,21 @@ PATHS: tuple[tuple[str, str, bytes, Any], ...] = (
     ("POST", "/embedded", b"", None),
     ("POST", "/items", b"", ["x"]),
     ("HEAD", "/", b"", None),
+    ("GET", "/message", b"q=1", None),
+    ("POST", "/message", b"", {"name": "n"}),
     ("GET", "/nowhere", b"", None),
     ("PUT", "/items", b"", None),
 )
 HEADERS = [
-    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-    (b"baggage", b"key=value"),
+    (b"traceparent", f"00-0af7651916cd43dd8448eb211c80319c-{REMOTE_SPAN}-01".encode()),
+    (b"baggage", b"key=value,sentry-sample_rand=0.25"),
+    (b"sentry-trace", f"0af7651916cd43dd8448eb211c80319c-{REMOTE_SPAN}-1".encode()),
+    (b"x-forwarded-for", b"10.0.0.1, 10.0.0.2"),
+    (b"user-agent", b"tests"),
+    (b"cookie", b"a=b"),
 ]
 
-Collect = Callable[[], list[Any]]
 Wrap = Callable[[Any], None]
-
-
-def build(has_middleware: bool = True, **options: Any) -> Any:
-    from fastapi import (
-        APIRouter,
-        BackgroundTasks,
-        Body,
-        Depends,
-        FastAPI,
-        Header,
-        HTTPException,
-        Request,
-        Response,
-    )
-    from fastapi.responses import PlainTextResponse, StreamingResponse
-    from pydantic import BaseModel
-
-    class Item(BaseModel):
-        name: str
-        price: float = 1.0
-
-    app = FastAPI(**options)
-    router = APIRouter(prefix="/r")
-    sub = FastAPI(**options)
-
-    async def middleware(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        response.headers["x-middleware"] = "1"
-        return response
-
-    if has_middleware:
-        app.middleware("http")(middleware)
-
-    @app.get("/")
-    async def root() -> dict[str, str]:
-        return {"hello": "world"}
-
-    @app.get("/items/{number}")
-    async def item(number: int, q: int = 0) -> dict[str, int]:
-        return {"number": number, "q": q}
-
-    async def post_item(given: Any) -> Any:
-        return given
-
-    post_item.__annotations__ = {"given": Item, "return": Item}
-    app.post("/items")(post_item)
-
-    @app.get("/plain")
-    def plain() -> str:
-        return "plain"
-
-    async def generator() -> Any:
-        yield "a"
-
-    def in_thread(value: str = Depends(generator)) -> str:
-        return value + "b"
-
-    @app.get("/dependencies")
-    async def dependencies(value: str = Depends(in_thread)) -> str:
-        return value
-
-    def task() -> None:
-        """Nothing to do."""
-
-    @app.get("/background")
-    async def background(tasks: BackgroundTasks) -> str:
-        tasks.add_task(task)
-        return "x"
-
-    background.__annotations__["tasks"] = BackgroundTasks
-
-    @app.get("/http-error")
-    async def http_error() -> None:
-        raise HTTPException(418, "teapot")
-
-    @app.get("/error")
-    async def error() -> None:
-        raise ValueError("unhandled")
-
-    @app.exception_handler(KeyError)
-    async def handle(request: Request, error: KeyError) -> Response:
-        return PlainTextResponse("handled", 503)
-
-    @app.get("/handled")
-    async def handled() -> None:
-        raise KeyError("k")
-
-    @router.get("/included")
-    async def included() -> str:
-        return "included"
-
-    @sub.get("/sub/{number}")
-    async def mounted(number: int) -> int:
-        return number
-
-    @app.get("/stream")
-    async def stream() -> Any:
-        return StreamingResponse(iter(["a", "b"]))
-
-    @app.get("/invalid-response")
-    async def invalid_response() -> int:
-        return "x"  # type: ignore[return-value]
-
-    async def not_json() -> Any:
-        return float("nan")
-
-    not_json.__annotations__.clear()
-    app.get("/not-json")(not_json)
-
-    @app.get("/failing")
-    def failing() -> None:
-        raise ValueError("unhandled")
-
-    def limit(q: int) -> int:
-        return q
-
-    @app.get("/values/{number}")
-    def values(
-        number: int,
-        limit: int = Depends(limit),
-        host: str = Header(),
-        wanted: int = Header(default=3),
-    ) -> dict[str, Any]:
-        return {"number": number, "limit": limit, "host": host, "wanted": wanted}
-
-    async def embedded(one: Any, two: int = Body()) -> Any:
-        return two
-
-    embedded.__annotations__["one"] = Item
-    app.post("/embedded")(embedded)
-    app.include_router(router)
-    app.mount("/mounted", sub)
-    return app
 
 
 # The setups: each returns the application, and what gives what was recorded since the last call
@@ -314,66 +189,11 @@ def instrumented_class() -> tuple[Any, Collect]:
     return build(), spans_of(exporter)
 
 
-def sentry(**options: Any) -> tuple[Any, Collect]:
-    import sentry_sdk
-    from sentry_sdk.envelope import Envelope
-    from sentry_sdk.transport import Transport
-
-    envelopes: list[Envelope] = []
-
-    class Kept(Transport):
-        def capture_envelope(self, envelope: Envelope) -> None:
-            envelopes.append(envelope)
-
-    sentry_sdk.init(dsn="http://key@localhost/1", transport=Kept, **options)
-
-    def collect() -> list[Any]:
-        sentry_sdk.flush()
-        found = [event_of(item) for each in envelopes for item in each.items]
-        envelopes.clear()
-        return [each for each in found if each is not None]
-
-    return build(), collect
-
-
-def event_of(item: Any) -> Any:
-    """What an event or transaction says, in which run and process do not matter."""
-    event = item.payload.json
-    if not isinstance(event, dict) or item.type not in ("event", "transaction"):
-        return None
-    trace = dict(event.get("contexts", {}).get("trace", {}))
-    data = {key: value for key, value in trace.get("data", {}).items() if key != "thread.id"}
-    return {
-        "type": item.type,
-        "transaction": event.get("transaction"),
-        "info": event.get("transaction_info"),
-        "request": {k: v for k, v in event.get("request", {}).items() if k != "env"},
-        "trace": [trace.get("op"), trace.get("status"), trace.get("origin"), data],
-        "tags": event.get("tags"),
-        "user": event.get("user"),
-        "spans": [
-            [each.get("op"), each.get("description"), each.get("status"), each.get("tags")]
-            for each in event.get("spans", [])
-        ],
-        "exceptions": [
-            [each.get("type"), each.get("value"), each.get("mechanism")]
-            for each in event.get("exception", {}).get("values", [])
-        ],
-        "breadcrumbs": len(event.get("breadcrumbs", {}).get("values", [])),
-    }
-
-
-def sentry_middleware_spans() -> tuple[Any, Collect]:
-    from sentry_sdk.integrations.fastapi import FastApiIntegration
-    from sentry_sdk.integrations.starlette import StarletteIntegration
-
-    return sentry(
-        traces_sample_rate=1.0,
-        integrations=[
-            StarletteIntegration(middleware_spans=True, transaction_style="endpoint"),
-            FastApiIntegration(middleware_spans=True, transaction_style="endpoint"),
-        ],
-    )
+def sentry_and_native() -> tuple[Any, Collect]:
+    """Both at once."""
+    _, collect_spans = native()
+    app, collect_events = sentry(has_middleware=False)
+    return app, lambda: [*collect_spans(), *collect_events()]
 
 
 def logfire() -> tuple[Any, Collect]:
@@ -414,10 +234,9 @@ SETUPS: dict[str, Callable[[], tuple[Any, Collect]]] = {
     "native-of-application": native_of_application,
     "instrumented": instrumented,
     "instrumented-class": instrumented_class,
-    "sentry": lambda: sentry(traces_sample_rate=1.0),
-    "sentry-errors-only": sentry,
-    "sentry-middleware-spans": sentry_middleware_spans,
+    "sentry-and-native": sentry_and_native,
     "logfire": logfire,
+    **SENTRY_SETUPS,
 }
 
 

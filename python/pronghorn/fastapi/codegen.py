@@ -248,6 +248,8 @@ class _Writer:
             with self._stack("function_stack", "fastapi_function_astack", "response"):
                 if self.facts.wrappers:
                     line("response = await wrapped_handler(request)")
+                elif self.shape.has_sentry:
+                    self._write_followed(operation)
                 else:
                     operation.write()
             operation.write_send()
@@ -260,6 +262,17 @@ class _Writer:
             elif not has_request:
                 line("request = Request(scope, receive, track)")
             line("await recover(exc, handlers, request, scope, receive, track)")
+
+    def _write_followed(self, operation: Operation) -> None:
+        """What Sentry does before and after a path operation."""
+        from pronghorn.fastapi.sentry_requests import enter, leave
+
+        self.line(f"client = await {self.source.name(enter, 'enter')}(request)")
+        with self.block("try:"):
+            operation.write()
+        with self.block("finally:"):
+            leave_name = self.source.name(leave, "leave")
+            self.line(f"if client is not None: {leave_name}(client, request)")
 
     def _stack(self, variable: str, key: str, swallowed: str | None = None) -> _Stack:
         return _Stack(self, variable, key, swallowed)

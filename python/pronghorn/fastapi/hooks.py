@@ -25,6 +25,7 @@ from pronghorn.fastapi.cors import call as call_cors
 from pronghorn.fastapi.observing import observe
 from pronghorn.fastapi.plans import BODY_LIMIT_KEY, Plan, Refusal, Verdict, make_plan, observer
 from pronghorn.fastapi.recovery import run_outer
+from pronghorn.fastapi.sentry import follower
 from pronghorn.fastapi.shape import Start
 from pronghorn.fastapi.standins import ENTRANCES, resolve
 from pronghorn.fastapi.telemetry import has_telemetry, telemetry
@@ -44,6 +45,10 @@ class Ours:
     starlette: Any = None
     original: Any = None
     """What `starlette` stands in for."""
+    outer: Any = None
+    """What has wrapped `starlette`."""
+    follower: Any = None
+    """What does the same as `outer`, if that is known."""
 
 
 ours = Ours()
@@ -137,9 +142,9 @@ def _call_fastapi(original: Any) -> Any:
             if plan is not None and plan.is_silent:
                 if self.root_path:
                     scope["root_path"] = self.root_path
-                if Starlette.__call__ is not ours.starlette:
-                    return Starlette.__call__(self, scope, receive, send)
-                running = _run(self, plan, scope, receive, send)
+                running = _run_wrapped(self, scope, receive, send)
+                if running is None:
+                    running = _run(self, plan, scope, receive, send)
                 if running is not None:
                     return running
             elif plan is not None and plan.observation is not None:
@@ -169,8 +174,26 @@ def _call_starlette(original: Any) -> Any:
 
 def _run_observed(app: Any, scope: Any, receive: Any, send: Any) -> Any:
     """What answers a request of an application that is observed."""
-    if Starlette.__call__ is not ours.starlette:
-        return Starlette.__call__(app, scope, receive, send)
+    running = _run_wrapped(app, scope, receive, send)
+    return running if running is not None else _run_layers(app, scope, receive, send)
+
+
+def _run_wrapped(app: Any, scope: Any, receive: Any, send: Any) -> Any:
+    """What has wrapped the application's method, or does the same as that; None if nothing has."""
+    outer = Starlette.__call__
+    if outer is ours.starlette:
+        return None
+    if "sentry-sdk" in changes.features:
+        if outer is not ours.outer:
+            ours.outer = outer
+            ours.follower = follower(outer, ours.starlette, _run_layers)
+        if ours.follower is not None and ours.follower.can_follow():
+            return ours.follower.follow(app, scope, receive, send)
+    return outer(app, scope, receive, send)
+
+
+def _run_layers(app: Any, scope: Any, receive: Any, send: Any) -> Any:
+    """What runs an application's layers, or FastAPI's own code for that."""
     running = _run(app, plan_of(app), scope, receive, send)
     return running if running is not None else ours.original(app, scope, receive, send)
 

@@ -49,6 +49,7 @@ class Operation:
             or self.facts.is_body_form
             or self.facts.wrappers
             or self.shape.has_telemetry
+            or self.shape.has_sentry
             or "solve_dependencies" in self.shape.replaced_steps
         )
         """The body is taken from the server without a request."""
@@ -62,7 +63,11 @@ class Operation:
         self.solves = "solve_dependencies" not in self.shape.replaced_steps
         """Dependencies are solved in place, else by FastAPI's function."""
         self.needs_request = (
-            not self.solves or self.solver.needs_request or is_handler or self.shape.has_telemetry
+            not self.solves
+            or self.solver.needs_request
+            or is_handler
+            or self.shape.has_telemetry
+            or self.shape.has_sentry
         )
         # Something may watch how responses are made, and FastAPI makes one for every request.
         self.solver.needs_stub |= "json_response" not in self.shape.features

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi.applications import FastAPI
@@ -27,7 +28,8 @@ from pronghorn.fastapi.codegen import make_program
 from pronghorn.fastapi.matching import Place, Table
 from pronghorn.fastapi.native import Snapshot
 from pronghorn.fastapi.observing import make_observation, observation_places
-from pronghorn.fastapi.sentry import may_pass, names_transaction
+from pronghorn.fastapi.sentry import is_in_use as sentry_is_in_use
+from pronghorn.fastapi.sentry import is_only_wrapper, may_pass, names_transaction
 from pronghorn.fastapi.shape import LAYERS_MAX, Layers, Program, Shape, Start
 from pronghorn.fastapi.telemetry import (
     is_silent,
@@ -140,9 +142,10 @@ class Plan(Verdict):
         self.changes = changes
         self.is_silent = "outer" in changes.features and is_silent(app)
         """There is no telemetry."""
-        if not self.is_silent:
-            for library in libraries_in_use():
-                changes.include(library)
+        for library in [] if self.is_silent else libraries_in_use():
+            changes.include(library)
+        if sentry_is_in_use():
+            changes.include("sentry-sdk")
         self.epoch = changes.epoch
         self.stack: Any = app.middleware_stack
         self.router: Any = app.router
@@ -236,9 +239,19 @@ class Plan(Verdict):
 
     def _make(self, key: int, start: int, place: Place, entry: Entry) -> Program:
         changes = self.changes
-        shape = Shape(start, bool(key & TELEMETRY), changes.features, changes.replaced_steps)
+        facts = None if key & ROUTED else entry.facts
+        has_sentry = (
+            facts is not None
+            and "sentry-sdk" in changes.features
+            and is_only_wrapper(facts.wrappers)
+        )
+        if facts is not None and has_sentry:
+            facts = replace(facts, wrappers=())
+        shape = Shape(
+            start, bool(key & TELEMETRY), has_sentry, changes.features, changes.replaced_steps
+        )
         layers = Layers(self.app, self.server_error, self.exception, self.router)
-        return make_program(shape, layers, place, None if key & ROUTED else entry.facts)
+        return make_program(shape, layers, place, facts)
 
 
 def make_plan(app: Any, changes: Changes) -> Plan | None:

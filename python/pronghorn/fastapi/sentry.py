@@ -39,6 +39,11 @@ def names_transaction(wrappers: tuple[Any, ...]) -> bool:
     return any(each.__code__ in _known_codes(HANDLER) for each in wrappers)
 
 
+def is_only_wrapper(wrappers: tuple[Any, ...]) -> bool:
+    """Whether a handler is wrapped by Sentry and by nothing else."""
+    return len(wrappers) == 1 and names_transaction(wrappers)
+
+
 def may_pass(scope: Any) -> bool:
     """Whether a request may pass by the wrappers of the layers."""
     modules = sys.modules
@@ -52,6 +57,31 @@ def may_pass(scope: Any) -> bool:
     )
 
 
+def is_in_use() -> bool:
+    """Whether Sentry's integration has been imported."""
+    return HANDLER in sys.modules
+
+
+def follower(outer: Any, wrapped: Any, run: Any) -> Any:
+    """What follows requests in the place of `outer`, if that is Sentry's around `wrapped`.
+
+    It has `run(app, scope, receive, send)` answer them.
+    """
+    found: set[CodeType] = set()
+    _collect(sys.modules[MIDDLEWARE].patch_asgi_app.__code__, found, (_APPLICATION,))
+    code = getattr(outer, "__code__", None)
+    if code not in found:
+        return None
+    cells = zip(code.co_freevars, outer.__closure__, strict=True)
+    closure = {name: cell.cell_contents for name, cell in cells}
+    if closure["old_app"] is not wrapped:
+        return None
+    from pronghorn.fastapi.sentry_requests import Follower
+
+    return Follower(run, closure["root_path_in_path"])
+
+
+_APPLICATION = "_sentry_patched_asgi_app"
 _FUNCTIONS = {
     MIDDLEWARE: ("_enable_span_for_middleware", "patch_exception_middleware"),
     HANDLER: ("patch_get_request_handler",),
@@ -69,13 +99,13 @@ def _known_codes(module_name: str) -> set[CodeType]:
         for name in _FUNCTIONS[module_name]:
             function: Any = getattr(module, name, None)
             if is_known(f"{module_name}:{name}", function):
-                _collect(function.__code__, found)
+                _collect(function.__code__, found, _WRAPPERS)
     return _codes[module_name]
 
 
-def _collect(code: CodeType, found: set[CodeType]) -> None:
+def _collect(code: CodeType, found: set[CodeType], names: tuple[str, ...]) -> None:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            if constant.co_name in _WRAPPERS:
+            if constant.co_name in names:
                 found.add(constant)
-            _collect(constant, found)
+            _collect(constant, found, names)

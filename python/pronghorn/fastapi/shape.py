@@ -30,6 +30,8 @@ class Shape:
     """Where it begins: with the application, with `ExceptionMiddleware`, or with the router."""
     has_telemetry: bool
     """FastAPI's telemetry is on."""
+    has_sentry: bool
+    """Sentry is told about the path operation, which is wrapped by nothing else."""
     features: frozenset[str]
     """What may be stood in for."""
     replaced_steps: frozenset[str]

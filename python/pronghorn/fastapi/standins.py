@@ -185,6 +185,32 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "opentelemetry.sdk.trace:Tracer.start_as_current_span",
         "opentelemetry.sdk.trace:Tracer.start_as_current_span.__wrapped__",
     ),
+    # What Sentry does around a request, and before and after a path operation.
+    "sentry-sdk": (
+        "sentry_sdk.client:_Client.capture_session",
+        "sentry_sdk.debug:_DebugFilter.filter",
+        "sentry_sdk.integrations._asgi_common:_get_headers",
+        "sentry_sdk.integrations._asgi_common:_get_ip",
+        "sentry_sdk.integrations.asgi:SentryAsgiMiddleware.__init__",
+        "sentry_sdk.integrations.asgi:SentryAsgiMiddleware._run_app",
+        "sentry_sdk.integrations.asgi:SentryAsgiMiddleware._run_asgi3",
+        "sentry_sdk.integrations.fastapi:_wrap_async_handler",
+        "sentry_sdk.integrations.fastapi:patch_get_request_handler",
+        "sentry_sdk.integrations.starlette:StarletteRequestExtractor.content_length",
+        "sentry_sdk.integrations.starlette:StarletteRequestExtractor.extract_request_info",
+        "sentry_sdk.integrations.starlette:patch_asgi_app",
+        "sentry_sdk.scope:Scope.end_session",
+        "sentry_sdk.scope:Scope.fork",
+        "sentry_sdk.scope:Scope.start_session",
+        "sentry_sdk.scope:Scope.start_transaction",
+        "sentry_sdk.scope:isolation_scope.__wrapped__",
+        "sentry_sdk.sessions:_is_auto_session_tracking_enabled",
+        "sentry_sdk.sessions:track_session.__wrapped__",
+        "sentry_sdk.tracing:Span.__exit__",
+        "sentry_sdk.tracing:Transaction.__exit__",
+        "sentry_sdk.tracing:Transaction._set_initial_sampling_decision",
+        "sentry_sdk.tracing:Transaction.finish",
+    ),
 }
 """Features that are about other libraries, by the names of their distributions. They are looked at
 when an application turns out to use the library."""
