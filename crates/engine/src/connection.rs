@@ -15,6 +15,7 @@ use crate::protocol::Protocol;
 use crate::secured::{Secured, Stage};
 use crate::settings::{
     HIGH_WATER_BYTES, LINGER, LINGER_MAX, LOW_WATER_BYTES, PIPELINE_BYTES_MAX, READ_BYTES,
+    WRITTEN_TOGETHER_MAX,
 };
 use crate::stream::StreamId;
 use crate::tls::HEADROOM_BYTES;
@@ -271,6 +272,13 @@ impl Connection {
 
     pub fn is_above_high_water(&self, number: u32) -> bool {
         self.unsent_of(number) > HIGH_WATER_BYTES && !self.transport.broken
+    }
+
+    /// What has been written is too much to wait for what follows it.
+    pub fn must_send(&self, number: u32) -> bool {
+        let may_wait = matches!(self.protocol, Protocol::Http1(_)) && !self.transport.is_stuck();
+        let bytes_max = if may_wait { WRITTEN_TOGETHER_MAX } else { HIGH_WATER_BYTES };
+        self.unsent_of(number) > bytes_max && !self.transport.broken
     }
 
     /// What waits of a stream's answer.

@@ -36,6 +36,10 @@ pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 /// ...until no more than this is left.
 pub const LOW_WATER_BYTES: usize = 16 * 1024;
 
+/// What an application writes without a pause goes to the kernel when it is more than this: each call
+/// may wake the reader, and a response of a hundred small pieces takes one instead of two.
+pub const WRITTEN_TOGETHER_MAX: usize = 128 * 1024;
+
 /// The kernel keeps no more than about this for a peer that does not take it, beside what the peer
 /// has room for. Its own bound is megabytes: memory that slow readers would get for nothing, and
 /// which would hide from the write timeout that they are slow.

@@ -32,7 +32,7 @@ impl Streams for Worker {
         let (protocol, mut sink) = connection.writing();
         let (limits, defaults) = (&self.settings.limits, defaults.lines());
         protocol.submit(id.number, limits, defaults, outbound, &mut sink)?;
-        if !connection.is_above_high_water(id.number) {
+        if !connection.must_send(id.number) {
             return Ok(Flow::Free);
         }
         drop(tables);
