@@ -47,6 +47,19 @@ def test_large_body_goes_up_within_the_windows(peer: Peer) -> None:
     assert hashlib.sha256(body).hexdigest().encode() in peer.response(number).body
 
 
+def test_pieces_of_any_size_come_as_one_message(server: Server, peer: Peer, key: str) -> None:
+    sizes = (1, 1, 16384, 3, 16384, 16384, 16384, 16384, 100)
+    pieces = [os.urandom(size) for size in sizes]
+    peer.wait_for(SETTINGS)
+    number = peer.begin("POST", script(key, ("gate", key), ("receive",), ("send", start_message())))
+    for piece in pieces:
+        peer.send(DATA, 0, number, piece)
+    peer.assert_open()
+    open_gate(server, key)
+    [received, *_] = wait_for_records(server, key)
+    assert received[1]["body"] == b"".join(pieces)
+
+
 def test_windows_stay_closed_until_the_application_reads(start: Start, key: str) -> None:
     window = 65535
     server = start(

@@ -135,7 +135,7 @@ impl Exchange<Http> {
         let logged = log.is_some().then(|| scope.clone());
         let kind = Http {
             state: Cell::new(http::Exchange::new()),
-            inbox: RefCell::new(Inbox::Empty),
+            inbox: RefCell::default(),
             since: log.and_then(AccessLog::request_begun),
             logged: RefCell::new(None),
         };

@@ -14,6 +14,8 @@ pub mod names;
 pub mod text;
 /// `bytes`, held by who knows no objects.
 pub mod kept;
+/// `bytes` in the making.
+pub mod growing;
 /// `dict`, `list` and `tuple`.
 pub mod containers;
 /// Dictionaries that each request gets one of.
