@@ -15,7 +15,9 @@ use pronghorn_proto::{http1, http2};
 use crate::asgi::carried::Carried;
 use crate::ffi::error::Raised;
 use crate::file::FilePart;
-use crate::settings::{DRAINED_HEAD_GRACE, FRAME_FILE_BYTES, TRANSMIT_BYTES_MAX};
+use crate::settings::{
+    DRAINED_HEAD_GRACE, FRAME_FILE_BYTES, TAKEN_FIRST_BYTES_MIN, TRANSMIT_BYTES_MAX,
+};
 use crate::stream::StreamId;
 
 /// What a connection speaks.
@@ -38,6 +40,8 @@ pub struct Http2 {
     pub carried: BTreeMap<u32, Carried>,
     /// What the next detached bytes of a stream are, in order.
     files: BTreeMap<u32, VecDeque<FilePart>>,
+    /// An application should get its turn before more is read.
+    pub must_take_first: bool,
 }
 
 /// What is left to do for a stream whose answer cannot be completed.
@@ -70,7 +74,12 @@ impl Protocol {
 
     pub fn http2(now: Instant, limits: &Limits) -> Self {
         let state = http2::Connection::new(now, limits);
-        Self::Http2(Box::new(Http2 { state, carried: BTreeMap::new(), files: BTreeMap::new() }))
+        Self::Http2(Box::new(Http2 {
+            state,
+            carried: BTreeMap::new(),
+            files: BTreeMap::new(),
+            must_take_first: false,
+        }))
     }
 
     /// What a stream carries.
@@ -286,6 +295,7 @@ impl Http2 {
                     Raised.report(None);
                     self.state.abort(number);
                 }
+                self.must_take_first |= carried.inbox_bytes() >= TAKEN_FIRST_BYTES_MIN;
                 Multiplexed::News(number)
             }
             (Ok(Inbound::End), Some(carried)) => {

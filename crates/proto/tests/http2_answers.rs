@@ -264,11 +264,27 @@ fn peer_that_is_gone_is_told_of_though_its_reset_was_understood_late() {
     // Acknowledgements have no room, so that the reset behind the pings is not understood.
     driver.output_bytes_max = 0;
     driver.answer(1, &b"a".repeat(100_000));
-    driver.connection.receive(driver.now, &frame(PING, 0, 0, b"12345678").repeat(1500 / 2));
-    driver.connection.receive(driver.now, &reset(3, CANCEL));
+    driver.feed(&frame(PING, 0, 0, b"12345678").repeat(1500 / 2));
+    assert_eq!(driver.connection.take_buffer(), None);
+    driver.feed(&reset(3, CANCEL));
     driver.output_bytes_max = usize::MAX;
     driver.transmit();
     driver.body(3, b"", false).expect("nobody is there");
     driver.understand();
     assert_eq!(driver.events[&3].last(), Some(&Event::Reset));
+}
+
+#[test]
+fn buffer_comes_back_once_all_in_it_has_been_understood() {
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(1 << 20));
+    let head = get(1);
+    let mut buffer = [&head[..], b"not received"].concat().into_boxed_slice();
+    let address = buffer.as_ptr();
+    driver.connection.receive(driver.now, &mut buffer, head.len());
+    assert_ne!(buffer.as_ptr(), address);
+    assert_eq!(driver.connection.take_buffer(), None);
+    driver.understand();
+    let returned = driver.connection.take_buffer().expect("the request has been understood");
+    assert_eq!((returned.as_ptr(), returned.len()), (address, head.len() + 12));
 }

@@ -46,28 +46,49 @@ impl Worker {
                 connection.protocol.drain(now, Duration::ZERO);
             }
         }
-        self.understand_streams(id, bytes, now, Caller::Loop);
+        self.received_frames(id, &mut Box::from(bytes), bytes.len(), now, Caller::Loop);
     }
 
-    /// Understands `bytes` and what could not be understood before, and starts the requests in them.
-    pub(super) fn understand_streams(
+    /// So many bytes have come, at the start of `buffer`, which is exchanged for another one, or an
+    /// empty one.
+    pub(super) fn received_frames(
         &self,
         id: ConnectionId,
-        bytes: &[u8],
+        buffer: &mut Box<[u8]>,
+        count: usize,
         now: Instant,
         caller: Caller,
     ) {
+        if let Some(connection) = self.tables.borrow_mut().connection(id)
+            && let Protocol::Http2(http2) = &mut connection.protocol
+            && connection.closing == Closing::No
+        {
+            http2.state.receive(now, buffer, count);
+        }
+        self.understand_streams(id, now, caller);
+        if buffer.is_empty()
+            && let Some(connection) = self.tables.borrow_mut().connection(id)
+            && let Protocol::Http2(http2) = &mut connection.protocol
+        {
+            *buffer = http2.state.take_buffer().unwrap_or_default();
+        }
+    }
+
+    /// An application has enough to take (`TAKEN_FIRST_BYTES_MIN`).
+    pub(super) fn must_take_first(&self, id: ConnectionId) -> bool {
+        let mut tables = self.tables.borrow_mut();
+        let Some(connection) = tables.connection(id) else { return false };
+        let Protocol::Http2(http2) = &mut connection.protocol else { return false };
+        std::mem::take(&mut http2.must_take_first)
+    }
+
+    /// Understands what has come and starts the requests in it.
+    pub(super) fn understand_streams(&self, id: ConnectionId, now: Instant, caller: Caller) {
         let (mut head, mut source, was_processing) = {
             let mut tables = self.tables.borrow_mut();
             let (head, source) =
                 (std::mem::take(&mut tables.head), std::mem::take(&mut tables.source));
             let Some(connection) = tables.connection(id) else { return };
-            if let Protocol::Http2(http2) = &mut connection.protocol
-                && connection.closing == Closing::No
-                && !bytes.is_empty()
-            {
-                http2.state.receive(now, bytes);
-            }
             (head, source, std::mem::replace(&mut connection.is_processing, true))
         };
         let batch = self.collect(id, &mut head, &mut source, now, caller);

@@ -72,7 +72,7 @@ impl Worker {
     /// Goes on with a connection: answers that wait go out, requests that wait begin.
     pub(super) fn attend_to(&self, id: ConnectionId, now: Instant) {
         if self.is_multiplexed(id) {
-            self.understand_streams(id, &[], now, Caller::Loop);
+            self.understand_streams(id, now, Caller::Loop);
         } else if !self.understand_pending(id, now) {
             self.settle(id, now, false);
         }
@@ -122,8 +122,13 @@ impl Worker {
             };
             match received {
                 Received::Bytes(count) => {
-                    let bytes = buffer.as_deref().unwrap_or_default();
-                    self.received(id, &bytes[..count], now, caller);
+                    if let Some(buffer) = &mut buffer {
+                        self.received(id, buffer, count, now, caller);
+                    }
+                    buffer.take_if(|buffer| buffer.is_empty());
+                    if self.must_take_first(id) {
+                        break;
+                    }
                 }
                 Received::Overhead => {}
                 Received::Empty | Received::Failed => break,
@@ -141,8 +146,19 @@ impl Worker {
         }
     }
 
-    /// New bytes, behind those that could not be understood alone.
-    fn received(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
+    /// New bytes, behind those that could not be understood alone. HTTP/2 may keep the buffer.
+    fn received(
+        &self,
+        id: ConnectionId,
+        buffer: &mut Box<[u8]>,
+        count: usize,
+        now: Instant,
+        caller: Caller,
+    ) {
+        if self.is_multiplexed(id) {
+            return self.received_frames(id, buffer, count, now, caller);
+        }
+        let bytes = &buffer[..count];
         let joined = {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return };
@@ -174,9 +190,6 @@ impl Worker {
 
     /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
     fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
-        if self.is_multiplexed(id) {
-            return self.understand_streams(id, bytes, now, caller);
-        }
         let mut input = Input::new(bytes);
         let (mut head, was_processing) = {
             let mut tables = self.tables.borrow_mut();

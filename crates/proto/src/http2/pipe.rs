@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug, Default)]
 struct Buffers {
-    incoming: Vec<u8>,
-    /// How much of `incoming` has been read.
-    read: usize,
+    incoming: Box<[u8]>,
+    /// The part of `incoming` that has not been read.
+    unread: Range<usize>,
     outgoing: Vec<u8>,
     outgoing_bytes_max: usize,
     /// A write was refused.
@@ -29,29 +30,29 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Bytes to be read.
-    pub fn feed(&self, bytes: &[u8]) {
+    /// Bytes to be read: so many at the start of `buffer`, which is exchanged for another one if
+    /// nothing else waits.
+    pub fn feed(&self, buffer: &mut Box<[u8]>, count: usize) {
         let buffers = &mut *self.buffers.borrow_mut();
-        if buffers.read == buffers.incoming.len() {
-            buffers.incoming.clear();
-            buffers.read = 0;
+        if buffers.unread.is_empty() {
+            std::mem::swap(&mut buffers.incoming, buffer);
+            buffers.unread = 0..count;
+        } else {
+            let waiting = &buffers.incoming[buffers.unread.clone()];
+            buffers.incoming = [waiting, &buffer[..count]].concat().into_boxed_slice();
+            buffers.unread = 0..buffers.incoming.len();
         }
-        buffers.incoming.extend_from_slice(bytes);
     }
 
     /// Bytes that have not been read.
     pub fn unread(&self) -> usize {
-        let buffers = self.buffers.borrow();
-        buffers.incoming.len() - buffers.read
+        self.buffers.borrow().unread.len()
     }
 
-    /// Lets go of memory that nothing is in.
-    pub fn shrink(&self) {
+    /// The buffer that was fed, if all in it has been read.
+    pub fn take_buffer(&self) -> Option<Box<[u8]>> {
         let buffers = &mut *self.buffers.borrow_mut();
-        if buffers.read == buffers.incoming.len() {
-            buffers.incoming = Vec::new();
-            buffers.read = 0;
-        }
+        buffers.unread.is_empty().then(|| std::mem::take(&mut buffers.incoming))
     }
 
     /// Has `write` write to the end of `out`, until that is `bytes_max` long.
@@ -100,13 +101,13 @@ impl AsyncRead for Pipe {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let buffers = &mut *self.buffers.borrow_mut();
-        let unread = &buffers.incoming[buffers.read..];
-        if unread.is_empty() {
+        if buffers.unread.is_empty() {
             return Poll::Pending;
         }
+        let unread = &buffers.incoming[buffers.unread.clone()];
         let count = unread.len().min(into.remaining());
         into.put_slice(&unread[..count]);
-        buffers.read += count;
+        buffers.unread.start += count;
         Poll::Ready(Ok(()))
     }
 }

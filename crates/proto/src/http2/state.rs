@@ -127,13 +127,13 @@ impl Connection {
         }
     }
 
-    /// Bytes have come.
-    pub fn receive(&mut self, now: Instant, bytes: &[u8]) {
+    /// Bytes have come: so many at the start of `buffer`, which may be exchanged for another one, that
+    /// may be empty. `take_buffer` gives it back.
+    pub fn receive(&mut self, now: Instant, buffer: &mut Box<[u8]>, count: usize) {
         self.now = now;
         self.is_driven = false;
-        self.pipe.feed(bytes);
         let Self { touched, rests, .. } = self;
-        let metered = self.meter.read(now, bytes, |frame| {
+        let metered = self.meter.read(now, &buffer[..count], |frame| {
             if let Frame::Window(number, bytes) = frame
                 && rests.widen(number, bytes)
             {
@@ -143,10 +143,16 @@ impl Connection {
                 touched.push(frame);
             }
         });
+        self.pipe.feed(buffer, count);
         if metered.is_err() {
             self.end(Reason::ENHANCE_YOUR_CALM);
         }
         self.head_since = self.meter.head_since(now);
+    }
+
+    /// The buffer of the last bytes, once they have been understood.
+    pub fn take_buffer(&mut self) -> Option<Box<[u8]>> {
+        self.pipe.take_buffer()
     }
 
     /// The next event, `None` when there is none. A head goes into `head`, as ranges of `source`.
@@ -319,7 +325,6 @@ impl Connection {
         if is_idle && self.deadline == Deadline::None {
             let timeout = self.drain_grace.unwrap_or(limits.keep_alive_timeout);
             self.deadline = Deadline::keep_alive(now, timeout);
-            self.pipe.shrink();
         }
     }
 

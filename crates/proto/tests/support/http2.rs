@@ -188,8 +188,13 @@ impl Driver {
     }
 
     pub fn send(&mut self, piece: &[u8]) -> &mut Self {
-        self.connection.receive(self.now, piece);
+        self.feed(piece);
         self.understand()
+    }
+
+    /// Bytes come, which nobody asks about yet.
+    pub fn feed(&mut self, piece: &[u8]) {
+        self.connection.receive(self.now, &mut Box::from(piece), piece.len());
     }
 
     /// Collects events, and writes what there is to be written.
