@@ -11,10 +11,16 @@ import pytest
 from fastapi import FastAPI
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import ProxyTracer
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    ParentBasedTraceIdRatio,
+)
+from opentelemetry.trace import ProxyTracer, use_span
 from pronghorn.fastapi import fingerprints, install
 
 from accelerator.ask import ask
@@ -143,6 +149,75 @@ def test_a_patched_sdk_is_called(
     monkeypatch.undo()
     ask(app, "/7")
     assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+
+
+def test_a_child_is_what_the_tracer_would_have_started(provider: TracerProvider) -> None:
+    from pronghorn.fastapi.child_spans import start_child
+
+    tracer: Any = provider.get_tracer("any", "1")
+    parent = tracer.start_span("parent")
+    attributes = {"code.function.name": "module.function"}
+    with use_span(parent):
+        expected = tracer.start_span(
+            "child", attributes=attributes, record_exception=False, set_status_on_exception=False
+        )
+    child = start_child(tracer, parent, "child", dict(attributes))
+    assert type(child) is type(expected)
+    assert list(vars(child)) == list(vars(expected))
+    assert [type(each) for each in vars(child).values()] == [
+        type(each) for each in vars(expected).values()
+    ]
+    differs = {"_context", "_start_time", "_lock", "_attributes", "_events", "_links"}
+    for name in vars(child).keys() - differs:
+        assert getattr(child, name) == getattr(expected, name)
+    assert child.context[0] == expected.context[0] != child.context[1] != expected.context[1]
+    assert child.context[2:] == expected.context[2:]
+    for name in ("_attributes", "_events", "_links"):
+        parts = vars(getattr(child, name)), vars(getattr(expected, name))
+        assert parts[0].keys() == parts[1].keys()
+        for key in parts[0].keys() - {"_lock"}:
+            assert parts[0][key] == parts[1][key]
+    child.set_attribute("later", 1)
+    child.end()
+    assert dict(child.attributes) == {**attributes, "later": 1}
+
+
+@pytest.mark.usefixtures("accelerated")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": ALWAYS_OFF},
+        {"sampler": ALWAYS_ON},
+        {"sampler": ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF)},
+        {"sampler": ParentBasedTraceIdRatio(0.0)},
+        {"span_limits": SpanLimits(max_span_attribute_length=5)},
+        {"span_limits": SpanLimits(max_span_attributes=0)},
+        {"span_limits": SpanLimits(max_span_attributes=1)},
+    ],
+)
+def test_the_sampler_and_the_limits_are_the_providers(
+    options: dict[str, Any], exporter: InMemorySpanExporter
+) -> None:
+    def recorded(use: Callable[[Any], None]) -> list[Any]:
+        exporter.clear()
+        use(provider.get_tracer("fastapi"))
+        spans = exporter.get_finished_spans()
+        return sorted((each.name, str(each.attributes), each.dropped_attributes) for each in spans)
+
+    def by_hand(tracer: Any) -> None:
+        with tracer.start_as_current_span("parent"):
+            for name in OPERATIONS:
+                attributes = {"code.function.name": f"{__name__}.{make_app.__name__}.<locals>.root"}
+                with tracer.start_as_current_span(name, attributes=attributes):
+                    pass
+
+    provider = TracerProvider(**options)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    app = make_app(provider)
+    expected = recorded(by_hand)
+    got = recorded(lambda tracer: ask(app, "/7") and None)
+    operations = [each for each in got if each[0] in OPERATIONS]
+    assert operations == [each for each in expected if each[0] in OPERATIONS]
 
 
 @pytest.mark.usefixtures("installed")

@@ -52,7 +52,7 @@ from pronghorn.fastapi.recovery import no_response, recover, server_error
 from pronghorn.fastapi.relays import Track, send_start, sender_of_bodies
 from pronghorn.fastapi.shape import Layers, Program, Shape, Start
 from pronghorn.fastapi.source import Source
-from pronghorn.fastapi.spans import operation, run_endpoint
+from pronghorn.fastapi.telemetry import run_endpoint
 from pronghorn.fastapi.threads import call_and_validate, run_sync
 
 
@@ -62,9 +62,9 @@ def make_program(shape: Shape, layers: Layers, place: Place, facts: Facts | None
     source.names.update(_RUNTIME)
     has_threads = "threads" in shape.features
     source.names["run_sync"] = run_sync if has_threads else anyio.to_thread.run_sync
-    has_sdk = "opentelemetry-sdk" in shape.features
-    source.names["operation"] = operation if has_sdk else telemetry_api._operation
-    source.names["run_endpoint"] = partial(run_endpoint, source.names["operation"])
+    if shape.has_telemetry:
+        source.names["operation"] = operation = _operation(shape)
+        source.names["run_endpoint"] = partial(run_endpoint, operation)
     writer = _Writer(source, shape, layers, place, facts)
     handler = None
     if facts is not None and facts.wrappers:
@@ -77,6 +77,15 @@ def make_program(shape: Shape, layers: Layers, place: Place, facts: Facts | None
         names["wrapped_handler"] = handler
     program: Program = names["program"]
     return program
+
+
+def _operation(shape: Shape) -> Any:
+    """What makes the span for a part of a path operation."""
+    if "opentelemetry-sdk" not in shape.features:
+        return telemetry_api._operation
+    from pronghorn.fastapi.spans import operation
+
+    return operation
 
 
 _RUNTIME: dict[str, Any] = {

@@ -180,10 +180,27 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "opentelemetry.trace.propagation.tracecontext:TraceContextTextMapPropagator.extract",
         "opentelemetry.trace:use_span.__wrapped__",
     ),
-    # How a tracer makes a span the current one.
+    # How a tracer starts a span within another one, and makes it the current one.
     "opentelemetry-sdk": (
+        "opentelemetry.attributes:BoundedAttributes.__init__",
+        "opentelemetry.attributes:BoundedAttributes._set_items",
+        "opentelemetry.attributes:BoundedAttributes._setitem_locked",
+        "opentelemetry.attributes:_clean_attribute_value",
+        "opentelemetry.sdk.trace:ReadableSpan.__init__",
+        "opentelemetry.sdk.trace:Span.__init__",
+        "opentelemetry.sdk.trace:Span.__new__",
+        "opentelemetry.sdk.trace:Span._new_events",
+        "opentelemetry.sdk.trace:Span._new_links",
+        "opentelemetry.sdk.trace:Tracer._is_enabled",
         "opentelemetry.sdk.trace:Tracer.start_as_current_span",
         "opentelemetry.sdk.trace:Tracer.start_as_current_span.__wrapped__",
+        "opentelemetry.sdk.trace:Tracer.start_span",
+        "opentelemetry.sdk.trace._tracer_metrics:NoOpTracerMetrics.start_span",
+        "opentelemetry.sdk.trace.sampling:ParentBased.should_sample",
+        "opentelemetry.sdk.trace.sampling:SamplingResult.__init__",
+        "opentelemetry.sdk.trace.sampling:StaticSampler.should_sample",
+        "opentelemetry.sdk.trace.sampling:_get_parent_trace_state",
+        "opentelemetry.trace.propagation:get_current_span",
     ),
     # What Sentry does around a request, and before and after a path operation.
     "sentry-sdk": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import trace
@@ -68,6 +69,12 @@ def libraries_in_use() -> list[str]:
     """The distributions of OpenTelemetry that telemetry is made with."""
     has_sdk = "opentelemetry.sdk.trace" in sys.modules
     return ["opentelemetry-api", *(["opentelemetry-sdk"] if has_sdk else [])]
+
+
+def run_endpoint(operation: Any, function: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """Call an endpoint that is a plain function, within its span."""
+    with operation(name="endpoint", function=function):
+        return function(**values)
 
 
 def has_telemetry(app: Any) -> bool:
