@@ -173,6 +173,18 @@ def test_a_body_can_be_read_once() -> None:
     assert anyio.run(again) == []
 
 
+def test_a_middleware_may_ask_its_application_again() -> None:
+    read: list[Any] = []
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        first = await call_next(request)
+        read.append([chunk async for chunk in first.body_iterator])
+        return await call_next(request)  # type: ignore[no-any-return]
+
+    assert ask(with_middleware(dispatch)).body == b'{"a":1}'
+    assert read == [[b'{"a":1}']]
+
+
 def test_a_response_that_is_not_sent_ends_its_application() -> None:
     async def dispatch(request: Request, call_next: Any) -> Response:
         await call_next(request)

@@ -57,9 +57,9 @@ class _Passage:
     """
 
     __slots__ = (
+        "_begun",
         "_body",
         "_has_ended",
-        "_is_body_begun",
         "_is_left",
         "_is_sent",
         "_receivers",
@@ -83,7 +83,7 @@ class _Passage:
         self.failure: Exception | None = None
         self.is_failure_raised = False
         self._body: Any = None
-        self._is_body_begun = False
+        self._begun: list[bool] = []
         self._is_sent = False
         self._sent_waiters: list[asyncio.Future[None]] = []
         self._senders: list[tuple[asyncio.Future[None], Any]] = []
@@ -112,17 +112,17 @@ class _Passage:
         assert kind == "http.response.start"
         # Its constructor makes headers, which are replaced in any case.
         response: Any = object.__new__(_StreamingResponse)
-        self._body, self._is_body_begun = self._chunks(), False
+        self._begun = []
+        self._body = self._chunks(self._begun)
         response.info, response.body_iterator = info, self._body
         response.status_code, response.media_type = message["status"], None
         response.raw_headers, response.background = message.get("headers", []), None
         return response  # type: ignore[no-any-return]
 
-    async def _chunks(self) -> AsyncIterator[Any]:
-        """The response's body, as the middleware may read it."""
-        if self._is_body_begun:  # `deliver` has taken it.
-            return
-        self._is_body_begun = more = True
+    async def _chunks(self, begun: list[bool]) -> AsyncIterator[Any]:
+        """The response's body, as the middleware may read it; `begun` tells whether it is read."""
+        more = not begun  # Else `deliver` has taken it.
+        begun.append(True)
         while more:
             chunk, more = await self._chunk()
             if chunk:
@@ -141,11 +141,12 @@ class _Passage:
 
     def is_whole(self, body: Any) -> bool:
         """Whether a response's body is the application's, and nothing has been read of it."""
-        return body is self._body and not self._is_body_begun
+        return body is self._body and not self._begun
 
     async def deliver(self, response: Any) -> None:
         """What `_StreamingResponse.__call__` does, without an iterator."""
-        self._is_body_begun = more = True
+        more = True
+        self._begun.append(more)
         send = self.send
         if response.info is not None:
             await send({"type": "http.response.debug", "info": response.info})
