@@ -87,7 +87,8 @@ def sentry_middleware_spans() -> tuple[Any, Collect]:
 
 
 def sentry_that_changes() -> tuple[Any, Collect]:
-    """Another client, and a function that is patched, while requests come."""
+    """Another client, another style and a function that is patched, while requests come."""
+    import sentry_sdk
     from sentry_sdk.integrations.fastapi import FastApiIntegration
     from sentry_sdk.integrations.starlette import StarletteIntegration
     from sentry_sdk.scope import Scope
@@ -114,6 +115,10 @@ def sentry_that_changes() -> tuple[Any, Collect]:
                     )
                 )
             case 50:
+                for name in ("starlette", "fastapi"):
+                    integration = sentry_sdk.get_client().integrations[name]
+                    integration.transaction_style = "url"
+            case 60:
                 Scope.start_session = start
         return [*found, *(each for every in later for each in every())]
 

@@ -65,6 +65,7 @@ def hook(features: frozenset[str], strange: frozenset[str]) -> None:
             _replace(owner, method, _MAKERS[name])
     ours.starlette = vars(Starlette)["__call__"]
     ours.original = getattr(ours.starlette, "__wrapped__", ours.starlette)
+    ours.outer = ours.follower = None
     changes.watch(features)
 
 

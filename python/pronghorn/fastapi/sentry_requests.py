@@ -56,7 +56,8 @@ class Follower:
     def __init__(self, run: Any, root_path_in_path: Any) -> None:
         self._run = run
         self._root_path_in_path = root_path_in_path
-        self._integration: Any = None
+        self._given: Any = None
+        """What the integration says about transactions."""
         self._middleware: Any = None
 
     def can_follow(self) -> bool:
@@ -71,8 +72,9 @@ class Follower:
         if integration is None:
             await self._run(app, scope, receive, send)
             return
-        if integration is not self._integration:
-            self._take(integration)
+        given = (integration.transaction_style, integration.http_methods_to_capture)
+        if given != self._given:
+            self._take(*given)
         _asgi_middleware_applied.set(True)
         try:
             current_token = _current_scope.set(Scope.get_current_scope().__copy__())
@@ -86,14 +88,14 @@ class Follower:
         finally:
             _asgi_middleware_applied.set(False)
 
-    def _take(self, integration: Any) -> None:
-        self._integration = integration
+    def _take(self, transaction_style: str, methods: tuple[str, ...]) -> None:
+        self._given = transaction_style, methods
         self._middleware = SentryAsgiMiddleware(
             lambda *arguments: None,  # Its application is `run`.
             mechanism_type=StarletteIntegration.identifier,
-            transaction_style=integration.transaction_style,
+            transaction_style=transaction_style,
             span_origin=StarletteIntegration.origin,
-            http_methods_to_capture=integration.http_methods_to_capture,
+            http_methods_to_capture=methods,
             asgi_version=3,
             root_path_in_path=self._root_path_in_path,
         )
