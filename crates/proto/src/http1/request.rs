@@ -275,7 +275,7 @@ fn absolute_form(target: &[u8]) -> Option<usize> {
 /// `X_Forwarded_For` and the like: WSGI and CGI make the same variable of it as of the spelling
 /// that proxies overwrite, so a client could speak for the proxy.
 pub fn is_forwarding_alias(name: &[u8]) -> bool {
-    if memchr::memchr(b'_', name).is_none() {
+    if !matches!(name, [b'x' | b'X', rest @ ..] if rest.contains(&b'_')) {
         return false;
     }
     let dashed = |index: usize, expected: u8| match name[index] {

@@ -181,12 +181,13 @@ pub fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), Reject> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Reject::bad_request("obsolete line folding"));
     }
-    let colon =
-        memchr::memchr(b':', line).ok_or(Reject::bad_request("field line without a colon"))?;
-    let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-    if !is_token(name) {
-        return Err(Reject::bad_request("invalid field name"));
-    }
+    // A token ends where a byte is of none, so that one pass finds the colon and checks the name.
+    let name_end = line.iter().position(|&byte| TOKEN_LOWER[usize::from(byte)] == 0);
+    let (name, value) = match name_end.map(|end| line.split_at(end)) {
+        Some((name @ [_, ..], [b':', value @ ..])) => (name, trim(value)),
+        _ if line.contains(&b':') => return Err(Reject::bad_request("invalid field name")),
+        _ => return Err(Reject::bad_request("field line without a colon")),
+    };
     if !is_field_value(value) {
         return Err(CONTROL_BYTE);
     }
@@ -222,17 +223,31 @@ fn is_ipv6_address(address: &[u8]) -> bool {
 /// A non-empty `reg-name` (RFC 3986, 3.2.2).
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        rest = match (byte, tail) {
-            (b'%', [high, low, tail @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+    while let Some(other) = rest.iter().position(|&byte| !IN_REGISTERED_NAME[usize::from(byte)]) {
+        rest = match &rest[other..] {
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 tail
             }
-            (b'%', _) => return false,
-            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => tail,
             _ => return false,
         };
     }
     !name.is_empty()
 }
+
+/// Whether a byte may stand in a `reg-name` as it is: `unreserved` and `sub-delims`.
+const IN_REGISTERED_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "below 256")]
+        let character = byte as u8;
+        table[byte] = character.is_ascii_alphanumeric()
+            || matches!(character, b'-' | b'.' | b'_' | b'~')
+            || matches!(
+                character,
+                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
+        byte += 1;
+    }
+    table
+};
