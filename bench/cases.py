@@ -78,6 +78,8 @@ class H2load:
 
     connections: int
     streams: int
+    http1: bool = False  # over HTTP/1.1 instead, for what HTTP/2 costs
+    body_bytes: int | None = None  # of large bodies, whose rate is the figure
 
 
 class Direction(enum.Enum):
@@ -146,6 +148,8 @@ HELLO = Exchange("/hello", b"Hello, world!")
 JSON = Exchange("/", b'{"message":"Hello, world!"}')
 ITEM = '{"name":"Hammer","price":12.5,"tags":["tools","steel"]}'
 ECHO = Exchange("/echo", b"")
+DOWN = Exchange("/down", b"x" * 65536, answer_repeats=1600)
+UP = Exchange("/up", str(MEGABYTES_100).encode(), body=b"x" * MEGABYTES_100)
 
 CASES: dict[str, Case] = {
     case.name: case
@@ -186,13 +190,13 @@ CASES: dict[str, Case] = {
         Case(
             "down100m",
             "GET 100 MB in messages of 64 KB, 4 connections",
-            Exchange("/down", b"x" * 65536, answer_repeats=1600),
+            DOWN,
             Bulk(Direction.DOWN, connections=4, body_bytes=MEGABYTES_100),
         ),
         Case(
             "up100m",
             "POST 100 MB, 4 connections",
-            Exchange("/up", str(MEGABYTES_100).encode(), body=b"x" * MEGABYTES_100),
+            UP,
             Bulk(Direction.UP, connections=4, body_bytes=MEGABYTES_100),
         ),
         Case("h2-hello", "HTTP/2, GET hello, 8 connections of 32 streams", HELLO, H2load(8, 32)),
@@ -201,6 +205,16 @@ CASES: dict[str, Case] = {
             "HTTP/2, GET 10 KB, 8 connections of 32 streams",
             Exchange("/10k", b"x" * 10240),
             H2load(8, 32),
+        ),
+        *(
+            Case(
+                f"{protocol}-{direction}100m",
+                f"{title}, {verb} 100 MB, 4 connections, from h2load",
+                exchange,
+                H2load(4, 1, http1=protocol == "h1", body_bytes=MEGABYTES_100),
+            )
+            for direction, verb, exchange in (("down", "GET", DOWN), ("up", "POST", UP))
+            for protocol, title in (("h2", "HTTP/2"), ("h1", "HTTP/1.1"))
         ),
         Case(
             "pathsend100m",

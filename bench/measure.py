@@ -128,9 +128,10 @@ def not_offered(case: Case, server: Server) -> str | None:
     is_floor = server.role is Role.FLOOR
     if case.access_log and not server.has_access_log and not is_floor:
         return "has no access log"
-    if isinstance(case.load, H2load) and not server.has_http2:
+    is_http2 = isinstance(case.load, H2load) and not case.load.http1
+    if is_http2 and not server.has_http2:
         return "has no HTTP/2 in clear text"
-    if not isinstance(case.load, H2load) and server.is_only_http2:
+    if not is_http2 and server.is_only_http2:
         return "is there for HTTP/2"
     if case.app == FILE_APP and not server.serves_files:
         return "serves no files"
@@ -153,7 +154,7 @@ def launch(case: Case, port: int) -> Launch:
                 timeout_keep_alive_s=TIMEOUT_KEEP_ALIVE_S,
                 connections_max=2 * connections,
             )
-        case Bulk(body_bytes=body_bytes):
+        case Bulk(body_bytes=body_bytes) | H2load(body_bytes=int(body_bytes)):
             return Launch(port, case.app, case.access_log, body_bytes_max=body_bytes)
         case Wrk() | H2load() | WebSocket() | Startup():
             folder = BUILD / "static" if case.static else None
@@ -200,7 +201,7 @@ def loaded(case: Case, port: int, process: ServerProcess, settings: Settings) ->
         "p50_us": report.p50_us,
         "p99_us": report.p99_us,
     }
-    if isinstance(case.load, Bulk):
+    if isinstance(case.load, Bulk | H2load) and case.load.body_bytes is not None:
         figures["megabytes_per_s"] = (
             figures["requests_per_s"] * case.load.body_bytes / (1024 * 1024)
         )
@@ -217,7 +218,7 @@ def load_once(case: Case, port: int, seconds: float, settings: Settings) -> wrk.
         case Wrk() as load:
             return run_wrk(load, case.exchange, port, seconds, settings)
         case H2load() as load:
-            return h2load.run(load, case.exchange, port, seconds)
+            return h2load.run(load, case.exchange, port, seconds, BUILD / "static" / "100m.bin")
         case Bulk() as load:
             arguments = [load.direction.value, str(port), case.exchange.path]
             arguments += [str(load.connections), str(seconds), str(load.body_bytes)]

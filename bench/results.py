@@ -63,9 +63,9 @@ class Document(TypedDict):
 def compared_figure(load: Load) -> tuple[str, bool]:
     """The figure that ranks the servers, and whether more of it is better."""
     match load:
-        case Wrk() | H2load() | WebSocket():
+        case Wrk() | H2load(body_bytes=None) | WebSocket():
             return "requests_per_s", True
-        case Bulk():
+        case Bulk() | H2load():
             return "megabytes_per_s", True
         case IdleMemory():
             return "connection_kib", False
