@@ -216,10 +216,10 @@ class Settings(UvicornSettings):
         100, "Most requests at once on an HTTP/2 connection.", group=PROTOCOLS, **_UINT31
     )
     http2_initial_stream_window_size: int = option(
-        2**19, "Bytes that wait of an HTTP/2 request's body.", group=PROTOCOLS, **_UINT31
+        2**20, "Bytes that wait of an HTTP/2 request's body.", group=PROTOCOLS, **_UINT31
     )
     http2_initial_connection_window_size: int = option(
-        2**20,
+        2**21,
         "The same for all of a connection.",
         group=PROTOCOLS,
         minimum=65535,

@@ -47,7 +47,7 @@ pub struct Http2Limits {
     /// window's worth of memory.
     pub streams_max: u32,
     /// What a stream's peer may send before the application takes it. Enough for what a client sends
-    /// until it hears of it at 100 MB/s and 5 ms.
+    /// until it hears of it at 200 MB/s and 5 ms.
     pub stream_window_bytes: u32,
     /// The same for all streams of a connection together: the memory that one peer can fill.
     pub connection_window_bytes: u32,
@@ -63,8 +63,8 @@ impl Default for Http2Limits {
     fn default() -> Self {
         Self {
             streams_max: 100,
-            stream_window_bytes: 512 * 1024,
-            connection_window_bytes: 1024 * 1024,
+            stream_window_bytes: 1024 * 1024,
+            connection_window_bytes: 2 * 1024 * 1024,
             frame_bytes_max: 16 * 1024,
             header_list_bytes_max: 64 * 1024,
             tunnels: true,
