@@ -294,7 +294,9 @@ class Maker:
         self.endpoints.append(name)
         seen = f"seen = [{', '.join(self.arguments(signature))}]"
         effects = self.effects(signature, name)
-        if self.chance(0.2):
+        # What two requests are given by default must not be the same object.
+        has_mutable = any(each in signature for each in ("= []", "= ['d']", "= Item("))
+        if self.chance(0.7 if has_mutable else 0.2):
             effects += "    grow(*seen)\n"
         if not value or self.chance(0.15):
             value = self.one(words.RETURNS)
@@ -310,8 +312,10 @@ class Maker:
             )
         if kind == "jsonl":
             word = self.one(("async def", "def"))
-            # A plain generator runs beside the loop: what it noted would come in any order.
-            noting = f"    note('{name}.enter', *seen)\n" if word == "async def" else ""
+            noting = f"    note('{name}.enter', *seen)\n"
+            if word == "def":
+                # A plain generator runs beside the loop: what it noted would come in any order.
+                noting, effects = "", re.sub(r" *note\(.*\n", "", effects)
             return (
                 f"{word} {name}({signature}):\n    {seen}\n{noting}"
                 f"{effects}    yield result({value})\n    yield {{}}"

@@ -65,7 +65,7 @@ MUTANTS = {
     "last-header-wins": Mutant(
         "bodies", "for key, value in headers:", "for key, value in headers[::-1]:"
     ),
-    "defaults-shared": Mutant("solving", "from copy import deepcopy", "deepcopy = lambda v: v"),
+    "defaults-shared": Mutant("solving", "type(info.default) in IMMUTABLE and ", ""),
     # Dependencies
     "use-cache-ignored": Mutant("solving", "if node.use_cache:", "if True:"),
     "scopes-swapped": Mutant("solving", 'node.scope == "function"', 'node.scope != "function"'),
