@@ -89,12 +89,15 @@ class Maker:
             parts += self.route("app", "")
         for _ in range(self.one((0, 0, 1, 2))):
             parts += self.router("app", "", 2)
+        if self.chance(0.2):
+            parts += self.shadowed()
         if self.chance(0.25):
             parts += self.mount()
         for _ in range(self.one((0, 1, 3))):
             parts += self.route("app", "")
         parts += [self.one(words.MIDDLEWARES) for _ in range(self.one((0, 0, 0, 1, 1, 2, 3)))]
         parts += [self.one(words.HANDLERS) for _ in range(self.one((0, 0, 1, 3, 5)))]
+        parts += [words.SHOWING_HANDLER] if self.chance(0.2) else []
         return parts
 
     def dependency(self) -> str:
@@ -206,7 +209,7 @@ class Maker:
         kind = self.one(("json",) * 7 + ("two", "form", "form", "file", "none"))
         name = "b0"
         if kind == "json":
-            parameter = self.one(words.BODY)
+            parameter = self.one(words.BODY) if self.chance(0.7) else words.BODY[0]
             facts.parameters.append(("body", name, parameter))
             return [parameter.code.format(n=name)]
         if kind == "two":
@@ -375,6 +378,15 @@ class Maker:
         if decorator:
             return [f"{decorator.format(name=name)}\n\n\n{line}\n@wraps_{name}\n{function}"]
         return [f"{line}\n{function}"]
+
+    def shadowed(self) -> list[str]:
+        """A route whose path the next one matches as well."""
+        self.routes.append(RouteFacts("/same", "GET"))
+        return [
+            "@app.get('/same')\nasync def same():\n    note('same')\n    return 'same'",
+            "@app.get('/{other}')\nasync def other(other: str):\n    note('other', other)\n"
+            "    return other",
+        ]
 
     def starlette_route(self, owner: str, prefix: str) -> str:
         path, parameters = self.path()

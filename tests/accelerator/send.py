@@ -74,7 +74,8 @@ def request_for(chance: random.Random, facts: RouteFacts) -> dict[str, Any]:
         query_string += b"&" + chance.choice(ODD_QUERIES)
     for _ in range(chance.choice((0, 0, 0, 1, 1, 2))):
         headers.insert(chance.randint(0, len(headers)), chance.choice(ODD_HEADERS))
-    body, content_type = body_for(chance, facts, odd)
+    # A body that is right beside parameters that are not: an error shows it.
+    body, content_type = body_for(chance, facts, odd if chance.random() < 0.5 else 0.01)
     if content_type:
         headers.append((b"content-type", content_type.encode()))
     action = {
@@ -112,9 +113,11 @@ def path_for(chance: random.Random, facts: RouteFacts, odd: float) -> str:
             slot = f"{{{name}{parameter.convertor}}}"
             path = path.replace(slot, value_of(chance, parameter, odd))
     draw = chance.random()
+    if draw < (0.02 if "{" in facts.path else 0.06):  # A `$` matches before it.
+        return path + "\n"
     if draw < 0.1:
         return chance.choice(
-            (path + "/", path + "\n", path.rstrip("/"), path + "/x", path.upper(), path + "//",
+            (path + "/", path.rstrip("/"), path + "/x", path.upper(), path + "//",
              "/nowhere", "", "/", path[1:], path + "\x00", path.replace("/", "//", 1), path + ".",
              "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/m", "/m/",
              "/proxy" + path)

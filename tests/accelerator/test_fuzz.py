@@ -43,15 +43,15 @@ def test_a_planted_fault_has_its_place_in_the_source(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "first_seed"),
+    "name",
     [
-        ("other-content-type", FIRST_SEED),
-        ("endpoint-not-in-scope", FIRST_SEED),
+        "other-content-type",
+        "endpoint-not-in-scope",
         # Nothing but a body that Pydantic's own validator has taken as text shows it.
-        ("bodies-of-invalid-requests-lost", 165),
+        "bodies-of-invalid-requests-lost",
     ],
 )
 @pytest.mark.timeout(120)
-def test_a_planted_fault_is_found(name: str, first_seed: int) -> None:
+def test_a_planted_fault_is_found(name: str) -> None:
     with Fuzzer(mutant=name) as fuzzer:
-        assert fuzzer.run(500, first_seed, shrinks=False).differences
+        assert fuzzer.run(500, FIRST_SEED, shrinks=False).differences

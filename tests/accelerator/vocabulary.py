@@ -324,6 +324,14 @@ async def retrying(request: Request, call_next):
 """,
 )
 
+# What a request was that is not valid.
+SHOWING_HANDLER = """
+@app.exception_handler(RequestValidationError)
+async def handled_validation(request: Request, error: RequestValidationError):
+    note("handler.validation", str(error), error.errors(), error.body)
+    return JSONResponse({"invalid": jsonable_encoder(error.errors())}, 400)
+"""
+
 HANDLERS = (
     """
 @app.exception_handler(HandledError)
@@ -337,12 +345,7 @@ def handled_value(request: Request, error: ValueError):
     note("handler.value", error)
     return JSONResponse({"value": str(error)}, 521)
 """,
-    """
-@app.exception_handler(RequestValidationError)
-async def handled_validation(request: Request, error: RequestValidationError):
-    note("handler.validation", str(error), error.errors(), error.body)
-    return JSONResponse({"invalid": jsonable_encoder(error.errors())}, 400)
-""",
+    SHOWING_HANDLER,
     """
 @app.exception_handler(RequestValidationError)
 async def reading_validation(request: Request, error: RequestValidationError):
