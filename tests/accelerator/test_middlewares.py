@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import anyio
@@ -171,6 +173,27 @@ def test_a_body_can_be_read_once() -> None:
         return [chunk async for chunk in kept[-1].body_iterator]
 
     assert anyio.run(again) == []
+
+
+def test_a_request_is_freed_without_a_garbage_collection() -> None:
+    requests: list[weakref.ref[Request]] = []
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        requests.append(weakref.ref(request))
+        return await call_next(request)  # type: ignore[no-any-return]
+
+    app = with_middleware(dispatch)
+
+    async def main() -> list[Request | None]:
+        gc.disable()
+        try:
+            for _ in range(5):
+                await asked(app)
+            return [each() for each in requests]
+        finally:
+            gc.enable()
+
+    assert anyio.run(main) == [None] * 5
 
 
 def test_a_middleware_may_ask_its_application_again() -> None:

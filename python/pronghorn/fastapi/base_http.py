@@ -46,6 +46,7 @@ async def call(middleware: BaseHTTPMiddleware, scope: Any, receive: Any, send: A
     finally:
         passage.end()
         passage.leave()
+        passage.forget_body()
     if passage.failure is not None and not passage.is_failure_raised:
         raise passage.failure
 
@@ -142,6 +143,10 @@ class _Passage:
     def is_whole(self, body: Any) -> bool:
         """Whether a response's body is the application's, and nothing has been read of it."""
         return body is self._body and not self._begun
+
+    def forget_body(self) -> None:
+        """Let go of the body: what is left of it holds the passage, and nothing else frees both."""
+        self._body = None
 
     async def deliver(self, response: Any) -> None:
         """What `_StreamingResponse.__call__` does, without an iterator."""
