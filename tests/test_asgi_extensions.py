@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +378,15 @@ def test_parts_of_files_mix_with_pieces(server: Server, key: str, file: Path) ->
     assert zero_copied(server, zero_copy(key, file, *steps)) == expected
     length = {"headers": [(b"content-length", str(len(expected)).encode())]}
     assert zero_copied(server, zero_copy(key, file, *steps, **length)) == expected
+
+
+def test_file_stays_behind_any_number_of_pieces(server: Server, file: Path) -> None:
+    # What is in front of it goes to the kernel in calls of so many pieces at the most. Whether such
+    # a call ends in front of the file depends on what the kernel has taken before.
+    for size in range(2_000_000, 4_000_000, 50_000):
+        with Wire(server.address, server.client_context) as wire:
+            wire.send_request("GET", f"/file-behind/{size}?{urllib.parse.quote(str(file))}")
+            assert wire.response().body == b"x" * (size + 31 * 5000) + CONTENT
 
 
 def test_descriptor_may_be_closed_at_once(server: Server, key: str, large: Path) -> None:

@@ -30,13 +30,14 @@ def resident_mib() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep up to 16 MiB that have been freed, for what comes next.
+    """Have the C library keep up to 16 MiB that have been freed, of each heap, for what comes next.
 
     glibc gives back all but a few hundred KiB at the end of its heap, and who needs them again pays
     for system calls and for each page anew: a batch of answers of 10 KB each half of what it takes,
     a handler that makes 4 MB of small objects nearly everything. It does so until the process has
     freed a block that was mapped for it: then that block's size is what it maps from, and twice as
-    much is what it keeps (`mallopt(3)`, `M_MMAP_THRESHOLD`). This frees one, of which no page has
-    been touched. Thresholds set in the environment stay, and other libraries take no notice.
+    much is what it keeps (`mallopt(3)`, `M_MMAP_THRESHOLD`). This frees one, of which only the
+    first page has been touched. Thresholds set in the environment stay; other libraries take no
+    notice.
     """
     bytes(KEPT_BLOCK_BYTES)

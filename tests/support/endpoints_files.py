@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import urllib.parse
 from typing import Any
@@ -14,6 +15,21 @@ def zero_copy(key: str, path: object, *steps: object, **how: object) -> str:
     """A target for `/zero-copy`; the steps are those of the endpoint."""
     query = urllib.parse.quote(repr((str(path), how, steps)), safe="")
     return f"/zero-copy/{key}?{query}"
+
+
+@route("file-behind")
+async def file_behind(scope: Scope, receive: Receive, send: Send) -> None:
+    """A piece of a size, 31 of 5,000 bytes and a file, none of which is waited for alone."""
+    path = urllib.parse.unquote(scope["query_string"].decode())
+    await start(send)
+    sizes = [int(argument(scope)), *[5000] * 31]
+    sent = [piece(send, b"x" * size) for size in sizes]
+
+    async def send_file() -> None:
+        with open(path, "rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file})
+
+    await asyncio.gather(*sent, send_file())
 
 
 @route("zero-copy")

@@ -15,6 +15,9 @@ use crate::settings::{
 };
 use crate::transport::Transport;
 
+/// Room for so many parts is kept for those to come.
+const PARTS_KEPT: usize = 4;
+
 /// Bytes and files to send, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -59,7 +62,7 @@ impl Outbox {
         &self.bytes[self.sent..end]
     }
 
-    pub fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -103,7 +106,11 @@ impl Outbox {
             if is_partial {
                 break;
             }
-            let Some((_, Part::File(part))) = self.parts.front_mut() else { continue };
+            // More pieces than one call takes may be in front of a file.
+            let is_next = self.waiting().is_empty();
+            let Some((_, Part::File(part))) = self.parts.front_mut().filter(|_| is_next) else {
+                continue;
+            };
             let sent = transport.send_file(part, budget)?;
             total = total.saturating_add(usize::try_from(sent).unwrap_or(usize::MAX));
             budget -= sent.min(budget);
@@ -193,6 +200,7 @@ impl Outbox {
     fn forget_sent(&mut self) {
         if self.sent == self.bytes.len() && self.parts.is_empty() {
             self.bytes.clear();
+            self.parts.shrink_to(PARTS_KEPT);
             self.sent = 0;
         } else if self.sent > HIGH_WATER_BYTES.max(self.bytes.len() / 2) {
             // Moved at most as often as the bytes have been halved, however many there are.

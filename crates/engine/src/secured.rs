@@ -189,8 +189,6 @@ impl Secured {
         let mut sent = 0;
         if !self.wire.is_empty() {
             sent = self.wire.flush(transport)?;
-            // It is rarely needed.
-            drop(self.wire.take_spare());
         }
         let has_load = !self.load.is_empty() || !plaintext.is_empty();
         let must_seal = has_load && !transport.is_stuck() && self.wire.is_empty();

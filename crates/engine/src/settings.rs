@@ -35,7 +35,7 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// hears early that it may go on. A read brings a little less than `READ_BYTES` of a body.
 pub const TAKEN_FIRST_BYTES_MIN: usize = READ_BYTES / 2;
 
-/// More than this unsent, and `send()` waits...
+/// More than this unsent that the kernel does not take, and `send()` waits...
 pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 
 /// ...until no more than this is left.
@@ -84,7 +84,7 @@ pub const GATHERED_MAX: usize = 16;
 /// None waits longer than this for the others.
 pub const GATHERING_TIME: Duration = Duration::from_micros(250);
 
-/// Larger payloads go from the application's object to the socket without a copy.
+/// Larger payloads that somebody keeps go from the application's object to the socket without a copy.
 pub const COPIED_PAYLOAD_BYTES_MAX: usize = 4 * 1024;
 
 /// So many of them, and what is between them, are sent with one call.

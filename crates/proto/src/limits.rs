@@ -49,7 +49,8 @@ pub struct Http2Limits {
     /// What a stream's peer may send before the application takes it. Enough for what a client sends
     /// until it hears of it at 200 MB/s and 5 ms.
     pub stream_window_bytes: u32,
-    /// The same for all streams of a connection together: the memory that one peer can fill.
+    /// The same for all streams of a connection together. A stream's share takes up to twice as much
+    /// memory, and 64 KiB at least once it has come in pieces.
     pub connection_window_bytes: u32,
     /// Largest frame that is taken. Larger ones only make others wait longer.
     pub frame_bytes_max: u32,

@@ -10,7 +10,7 @@ use crate::ffi::text;
 
 /// What `bytes` holds, as a payload; empty for anything else.
 pub fn payload(object: &Object) -> Payload<'_> {
-    of(text::as_bytes(object).unwrap_or_default(), object)
+    text::as_bytes(object).map_or_else(|| (&[]).into(), |content| of(content, object))
 }
 
 /// What `str` holds, as UTF-8.

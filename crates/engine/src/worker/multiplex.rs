@@ -66,11 +66,13 @@ impl Worker {
             http2.state.receive(now, buffer, count);
         }
         self.understand_streams(id, now, caller);
-        if buffer.is_empty()
-            && let Some(connection) = self.tables.borrow_mut().connection(id)
+        // Taken in any case, so that a connection does not keep one.
+        if let Some(connection) = self.tables.borrow_mut().connection(id)
             && let Protocol::Http2(http2) = &mut connection.protocol
+            && let Some(understood) = http2.state.take_buffer()
+            && buffer.is_empty()
         {
-            *buffer = http2.state.take_buffer().unwrap_or_default();
+            *buffer = understood;
         }
     }
 

@@ -21,7 +21,7 @@ use crate::ffi::object::Object;
 use crate::listener::Address;
 use crate::poll::Ready;
 use crate::protocol::Protocol;
-use crate::settings::{READ_BUDGET, REQUEST_BUDGET};
+use crate::settings::{READ_BUDGET, READ_BYTES, REQUEST_BUDGET};
 use crate::stream::{ConnectionId, StreamId, Streams, answer};
 use crate::transport::Received;
 use crate::worker::Worker;
@@ -85,6 +85,11 @@ impl Worker {
         self.read_for(id, now, Caller::Loop, READ_BUDGET);
     }
 
+    /// The same with one read.
+    pub(super) fn read_once(&self, id: ConnectionId, now: Instant) {
+        self.read_for(id, now, Caller::Loop, 1);
+    }
+
     /// Reads once for an application that waits for its body.
     pub(super) fn read_body(&self, id: ConnectionId, now: Instant) {
         self.read_for(id, now, Caller::Application, 1);
@@ -125,7 +130,7 @@ impl Worker {
                     if let Some(buffer) = &mut buffer {
                         self.received(id, buffer, count, now, caller);
                     }
-                    buffer.take_if(|buffer| buffer.is_empty());
+                    buffer.take_if(|buffer| buffer.len() != READ_BYTES);
                     if self.must_take_first(id) {
                         break;
                     }

@@ -188,7 +188,9 @@ impl Worker {
             let (next, ended) = self.next(connection, now);
             let reads_on = matches!(next, Next::Request | Next::Tunnel);
             connection.is_pending_fresh |= reads_on && !connection.pending.is_empty();
-            let is_due = next != Next::Request || !(input_waits || connection.is_pending_fresh);
+            let is_due = next != Next::Request
+                || !(input_waits || connection.is_pending_fresh)
+                || connection.is_above_high_water(StreamId::ONLY);
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
             let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
             let must_seal = is_due && !waits && connection.flush(now, &self.settings.limits);

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::asgi::carried::Carried;
 use crate::connection::Closing;
 use crate::protocol::Protocol;
+use crate::settings::READ_BUDGET;
 use crate::stream::{ConnectionId, Handshakes, StreamId};
 use crate::worker::Worker;
 use crate::worker::tables::Target;
@@ -58,7 +59,10 @@ impl Worker {
         if let Some(connection) = self.tables.borrow_mut().connection(id) {
             connection.transport.note(true, false);
         }
-        self.read(id, now);
+        // One by one: whoever has enough to take does not keep others from being heard.
+        for _ in 0..READ_BUDGET {
+            self.read_once(id, now);
+        }
     }
 
     fn drained_long_enough(&self, id: ConnectionId, now: Instant) {

@@ -325,6 +325,7 @@ impl Connection {
         if is_idle && self.deadline == Deadline::None {
             let timeout = self.drain_grace.unwrap_or(limits.keep_alive_timeout);
             self.deadline = Deadline::keep_alive(now, timeout);
+            drop(self.pipe.take_buffer());
         }
     }
 
