@@ -22,7 +22,9 @@ from starlette.middleware.base import BaseHTTPMiddleware, _CachedRequest, _Strea
 from pronghorn.fastapi.relays import send_start, sender_of_bodies
 from pronghorn.fastapi.task_group import Group
 
-TASK_NAME = "starlette.middleware.base.BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>.coro"
+_CALL_NEXT = "BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>"
+TASK_NAME = f"starlette.middleware.base.{_CALL_NEXT}.coro"
+WATCHER_NAME = f"starlette.middleware.base.{_CALL_NEXT}.receive_or_disconnect.<locals>.wrap"
 
 
 async def call(middleware: BaseHTTPMiddleware, scope: Any, receive: Any, send: Any) -> None:
@@ -199,18 +201,17 @@ class _Passage:
     async def _receive_or_disconnect(self) -> Any:
         if self._is_sent:
             return {"type": "http.disconnect"}
-        async with anyio.create_task_group() as task_group:
-
-            async def wrap(function: Any) -> Any:
-                result = await function()
-                task_group.cancel_scope.cancel()
-                return result
-
-            task_group.start_soon(wrap, self._wait_until_sent)
-            message = await wrap(self.receive)
+        async with Group() as group:
+            group.launch(self._stop_when_sent(group), WATCHER_NAME)
+            message = await self.receive()
+            group.cancel_scope.cancel()
         if self._is_sent:
             return {"type": "http.disconnect"}
         return message
+
+    async def _stop_when_sent(self, group: Group) -> None:
+        await self._wait_until_sent()
+        group.cancel_scope.cancel()
 
     @types.coroutine
     def _put(self, message: Any) -> Generator[Any, Any, None]:
@@ -260,14 +261,16 @@ class _Passage:
             return
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sent_waiters.append(sent)
-        yield from sent
+        try:
+            yield from sent
+        finally:
+            self._sent_waiters.remove(sent)
 
     def end(self) -> None:
         """The application sends no more."""
         self._has_ended = True
         for receiver in self._receivers:
-            if not receiver.done():
-                receiver.set_exception(anyio.EndOfStream())
+            _fail(receiver, anyio.EndOfStream())
         self._receivers.clear()
 
     def leave(self, is_sent: bool = False) -> None:
@@ -279,16 +282,20 @@ class _Passage:
                 if not sent.done():
                     sent.set_result(None)
         for taken, _ in self._senders:
-            if not taken.done():
-                taken.set_exception(anyio.BrokenResourceError())
+            _fail(taken, anyio.BrokenResourceError())
         self._senders.clear()
         for receiver in self._receivers:
-            if not receiver.done():
-                receiver.set_exception(anyio.ClosedResourceError())
+            _fail(receiver, anyio.ClosedResourceError())
         self._receivers.clear()
 
 
-_CALL_NEXT = "BaseHTTPMiddleware.__call__.<locals>.call_next.<locals>"
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    """Have who waits get an error; asyncio says nothing where a cancellation comes first."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()
+
+
 # Spans for middleware are named after these.
 _Passage._send.__qualname__ = f"{_CALL_NEXT}.send_no_error"
 _Passage._receive_or_disconnect.__qualname__ = f"{_CALL_NEXT}.receive_or_disconnect"

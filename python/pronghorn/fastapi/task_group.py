@@ -54,7 +54,10 @@ class Group(TaskGroup):
     async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool:
         """Wait for the tasks, without a cancel scope for as long as nothing is cancelled."""
         if error is not None or not self._tasks:
-            return await super().__aexit__(kind, error, traceback)
+            try:
+                return await super().__aexit__(kind, error, traceback)
+            finally:
+                del error, traceback  # The error may go on, with this frame in its traceback.
         self._on_completed_fut = self.loop.create_future()
         try:
             await self._on_completed_fut
@@ -99,12 +102,10 @@ class Group(TaskGroup):
         completed = self._on_completed_fut
         if completed is not None and not self._tasks and not completed.done():
             completed.set_result(None)
-        try:
-            error = task.exception()
-        except asyncio.CancelledError as cancelled:
-            error = cancelled
+        # What a cancelled task raises would have a traceback, which would hold this frame.
+        error = None if task.cancelled() else task.exception()
         if error is not None:
-            if not isinstance(error, asyncio.CancelledError):
-                self._exceptions.append(error)
-            if not self.cancel_scope._effectively_cancelled:
-                self.cancel_scope.cancel()
+            self._exceptions.append(error)
+        is_over = error is not None or task.cancelled()
+        if is_over and not self.cancel_scope._effectively_cancelled:
+            self.cancel_scope.cancel()
