@@ -267,6 +267,74 @@ async def passed(application: Any, dispatch: Any, receive: Any = None) -> list[A
     return sent
 
 
+def test_the_error_for_no_response_has_the_end_of_the_stream_for_its_reason() -> None:
+    seen: list[Any] = []
+
+    def note(error: BaseException) -> None:
+        reasons = type(error.__cause__), type(error.__context__)
+        seen.append((str(error), *reasons, error.__suppress_context__))
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        try:
+            return await call_next(request)  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            note(error)
+            raise
+
+    with pytest.raises(RuntimeError) as raised:
+        anyio.run(passed, application, dispatch)
+    note(raised.value)
+    text = "No response returned."
+    assert seen == [
+        (text, type(None), anyio.EndOfStream, False),
+        (text, anyio.EndOfStream, ExceptionGroup, True),
+    ]
+
+
+def test_a_body_that_the_middleware_has_closed_is_not_sent() -> None:
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response = await call_next(request)
+        await response.body_iterator.aclose()
+        return response  # type: ignore[no-any-return]
+
+    answer = ask(with_middleware(dispatch))
+    assert [each.get("body") for each in answer.messages[1:]] == [b""]
+
+
+def test_what_waits_to_be_sent_when_the_application_ends_is_withdrawn() -> None:
+    errors: list[BaseException] = []
+
+    async def main() -> list[Any]:
+        told = anyio.Event()
+        tasks: list[asyncio.Task[None]] = []
+
+        async def sending(send: Any) -> None:
+            try:
+                await send({"type": "http.response.body", "body": b"late", "more_body": True})
+            except anyio.ClosedResourceError as error:
+                errors.append(error)
+            told.set()
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            tasks.append(asyncio.create_task(sending(send)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        async def dispatch(request: Request, call_next: Any) -> Response:
+            response = await call_next(request)
+            await told.wait()
+            return response  # type: ignore[no-any-return]
+
+        return await passed(application, dispatch)
+
+    assert [each.get("body") for each in anyio.run(main)[1:]] == [b""]
+    assert len(errors) == 1
+
+
 def test_a_middleware_may_ask_its_application_again() -> None:
     read: list[Any] = []
 

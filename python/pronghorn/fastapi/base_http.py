@@ -5,8 +5,9 @@ whose body is what the application sends, a task of its own for the application,
 that ends with the middleware (`task_group`). Other is the channel between the two, which has no
 streams and events, and the sending of a body that the middleware has left alone, which needs no
 iterator. Behaviour that users see of `starlette.middleware.base` is kept: what comes after what, to
-the turn of the loop, contexts, cancellation, exceptions and their contexts. Under Trio, or with a
-task factory, Starlette's own code runs.
+the turn of the loop, contexts, cancellation, exceptions, and the cause and context of those that
+the middleware raises; those within AnyIO's streams have none here. Under Trio, or with a task
+factory, Starlette's own code runs.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class _Passage:
             if self.failure is not None:
                 self.is_failure_raised = True
                 raise self.failure from self.failure.__cause__ or self.failure.__context__
-            raise RuntimeError("No response returned.") from None
+            raise RuntimeError("No response returned.")  # noqa: B904 - as Starlette raises it.
         assert kind == "http.response.start"
         # Its constructor makes headers, which are replaced in any case.
         response: Any = object.__new__(_StreamingResponse)
@@ -143,8 +144,13 @@ class _Passage:
         return message.get("body", b""), message.get("more_body", False)
 
     def is_whole(self, body: Any) -> bool:
-        """Whether a response's body is the application's, and nothing has been read of it."""
-        return body is self._body and not self._begun
+        """Whether a response's body is the application's, neither read nor closed."""
+        return (
+            body is not None
+            and body is self._body
+            and not self._begun
+            and body.ag_frame is not None
+        )
 
     def forget_body(self) -> None:
         """Let go of the body: what is left of it holds the passage, and nothing else frees both."""
@@ -269,6 +275,9 @@ class _Passage:
     def end(self) -> None:
         """The application sends no more."""
         self._has_ended = True
+        for taken, _ in self._senders:
+            _fail(taken, anyio.ClosedResourceError())
+        self._senders.clear()
         for receiver in self._receivers:
             _fail(receiver, anyio.EndOfStream())
         self._receivers.clear()
