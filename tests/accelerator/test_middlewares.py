@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -333,6 +334,69 @@ def test_what_waits_to_be_sent_when_the_application_ends_is_withdrawn() -> None:
 
     assert [each.get("body") for each in anyio.run(main)[1:]] == [b""]
     assert len(errors) == 1
+
+
+def test_the_application_cannot_be_asked_when_the_request_is_over() -> None:
+    kept: list[Callable[[], Awaitable[Any]]] = []
+    runs: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(scope["path"])
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        kept.append(lambda: call_next(request))
+        return PlainTextResponse("own")
+
+    async def main() -> None:
+        await passed(application, dispatch)
+        with pytest.raises(RuntimeError, match=r"^This task group is not active; no new tasks"):
+            await kept[0]()
+        await asyncio.sleep(0)
+
+    anyio.run(main)
+    assert runs == []
+
+
+def test_a_middleware_waits_for_what_is_begun_as_its_application_ends() -> None:
+    events: list[str] = []
+    begun: list[Any] = []
+
+    async def main() -> None:
+        async def dispatch(request: Request, call_next: Any) -> Response:
+            def begin(_: Any) -> None:
+                coroutine = call_next(request)
+                coroutine.send(None)
+                begun.append(coroutine)
+
+            async def application(scope: Any, receive: Any, send: Any) -> None:
+                if begun:
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+                    events.append("second")
+                    return
+                task = asyncio.current_task()
+                assert task is not None
+                task.add_done_callback(begin)
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                events.append("first")
+
+            running.append(application)
+            await call_next(request)
+            return PlainTextResponse("own")
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await running[0](scope, receive, send)
+
+        running: list[Any] = []
+        await passed(application, dispatch)
+        assert events == ["first", "second"]
+        begun[0].close()
+
+    anyio.run(main)
 
 
 def test_a_middleware_may_ask_its_application_again() -> None:

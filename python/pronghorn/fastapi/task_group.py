@@ -1,9 +1,10 @@
 """AnyIO's task group for asyncio, for tasks that nobody holds a handle of.
 
 What others can see of a group is kept: the cancel scope that its host and its tasks are in, which
-is a real one, who is cancelled when, and the order in which all this happens. As long as nothing is
-cancelled, nothing of AnyIO's own runs; when something is, or a task fails, `TaskGroup` goes on with
-the same attributes.
+is a real one, who is cancelled when, and the order in which all this happens. Where there are tasks
+to wait for, none of which fails or is cancelled, no code of AnyIO's runs but what makes the scope
+and looks whether it is cancelled; in any other case `TaskGroup` ends the group, with the same
+attributes.
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ class Group(TaskGroup):
                 return await super().__aexit__(kind, error, traceback)
             finally:
                 del error, traceback  # The error may go on, with this frame in its traceback.
-        self._on_completed_fut = self.loop.create_future()
-        try:
-            await self._on_completed_fut
-        except asyncio.CancelledError as cancelled:
-            return await super().__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+        while self._tasks:
+            self._on_completed_fut = self.loop.create_future()
+            try:
+                await self._on_completed_fut
+            except asyncio.CancelledError as cancelled:
+                return await super().__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+            self._on_completed_fut = None
         if self._exceptions:
             return await super().__aexit__(None, None, None)
         return self._leave()
@@ -88,6 +91,10 @@ class Group(TaskGroup):
     def launch(self, coroutine: Any, name: str) -> None:
         """Start a task in the group."""
         scope = self.cancel_scope
+        if not scope._active:
+            coroutine.close()
+            message = "This task group is not active; no new tasks can be started."
+            raise RuntimeError(message)
         task = self.loop.create_task(coroutine, name=name)
         _states[ref(task, _forget)] = TaskState(id(scope._host_task), scope)
         scope._tasks.add(task)
