@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +13,7 @@ import anyio
 import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.datastructures import Headers
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -129,6 +131,29 @@ def test_what_is_sent_may_be_sent_by_a_task() -> None:
     assert answer.error is None
     assert fields(answer, b"vary") == [(b"vary", b"Origin")]
     assert answer.body == b'{"a":1}'
+
+
+def test_what_is_sent_to_looks_as_the_middlewares_own() -> None:
+    seen: list[str] = []
+
+    class Seeing:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            seen.append(repr(send))
+            await self.app(scope, receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Seeing)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+    ask(app, headers=[ORIGIN])
+    (text,) = seen
+    headers = Headers(raw=[(b"host", b"test"), ORIGIN])
+    middleware = "<starlette.middleware.cors.CORSMiddleware object at 0x[0-9a-f]+>"
+    pattern = f"functools.partial\\(<bound method CORSMiddleware.send of {middleware}>, send=<.*>, "
+    pattern += re.escape(f"request_headers={headers!r})")
+    assert re.fullmatch(pattern, text)
 
 
 class NoExceptionError(BaseException):

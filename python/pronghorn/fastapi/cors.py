@@ -7,9 +7,10 @@ the request's headers as `Headers` does, and marks the start of the response in 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 
 from pronghorn.fastapi.relays import Relay, Send
@@ -35,6 +36,11 @@ class _Marking(Relay):
         self.middleware = middleware
         self.fields = fields
         """Those of the request, as they are when the response starts."""
+
+    def __repr__(self) -> str:
+        """That of the partial in the middleware: spans for middleware are named after it."""
+        headers = Headers(raw=self.fields)
+        return repr(partial(self.middleware.send, send=self.send, request_headers=headers))
 
     def look(self, message: Any) -> None:
         """What `CORSMiddleware.send` does with the start of a response."""
