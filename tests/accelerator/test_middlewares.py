@@ -11,6 +11,8 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import TaskHandle
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers
@@ -291,6 +293,35 @@ async def passed(application: Any, dispatch: Any, receive: Any = None) -> list[A
     with anyio.fail_after(5):
         await middleware(scope, receive or disconnect, send)
     return sent
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (MemoryObjectReceiveStream, "close"),
+        (MemoryObjectReceiveStream, "receive"),
+        (MemoryObjectReceiveStream, "receive_nowait"),
+        (MemoryObjectSendStream, "close"),
+        (MemoryObjectSendStream, "send"),
+        (MemoryObjectSendStream, "send_nowait"),
+        (TaskHandle, "_run_coro"),
+    ],
+)
+def test_what_is_patched_in_the_channel_is_called(
+    owner: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    app = with_middleware(forward)
+    assert ask(app).body == b'{"a":1}'
+    original = getattr(owner, name)
+
+    def patched(*arguments: Any) -> Any:
+        calls.append(name)
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, patched)
+    assert ask(app).body == b'{"a":1}'
+    assert calls
 
 
 def test_the_error_for_no_response_has_the_end_of_the_stream_for_its_reason() -> None:

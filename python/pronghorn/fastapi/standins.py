@@ -1,8 +1,9 @@
-"""Which functions of FastAPI, Starlette and AnyIO the accelerator stands in for, by feature.
+"""Which functions of other packages the accelerator stands in for, by feature.
 
-The one table that fingerprints, the noticing of patches and the report are made from. A feature is
-on while every function under it is one that we know; what depends on a feature that is off runs
-through the frameworks' own code. `starlette` names what several features need, once.
+`STAND_INS` has those of FastAPI, Starlette and AnyIO, `LIBRARIES` those of OpenTelemetry and
+Sentry: fingerprints, the noticing of patches and the report are made from them. A feature is on
+while every function under it is one that we know; what depends on a feature that is off runs
+through the packages' own code. A function that several features need stands under each of them.
 """
 
 from __future__ import annotations
@@ -132,11 +133,22 @@ STAND_INS: dict[str, tuple[str, ...]] = {
         "anyio._backends._asyncio:CancelScope.__enter__",
         "anyio._backends._asyncio:CancelScope.__exit__",
         "anyio._backends._asyncio:CancelScope.__init__",
+        "anyio._backends._asyncio:CancelScope._effectively_cancelled",
         "anyio._backends._asyncio:CancelScope._restart_cancellation_in_parent",
         "anyio._backends._asyncio:TaskGroup.__aenter__",
         "anyio._backends._asyncio:TaskGroup.__aexit__",
         "anyio._backends._asyncio:TaskGroup.__init__",
         "anyio._backends._asyncio:TaskGroup._spawn",
+        "anyio._backends._asyncio:TaskGroup.create_task",
+        "anyio._backends._asyncio:TaskGroup.start_soon",
+        "anyio._core._tasks:TaskHandle.__init__",
+        "anyio._core._tasks:TaskHandle._run_coro",
+        "anyio.streams.memory:MemoryObjectReceiveStream.close",
+        "anyio.streams.memory:MemoryObjectReceiveStream.receive",
+        "anyio.streams.memory:MemoryObjectReceiveStream.receive_nowait",
+        "anyio.streams.memory:MemoryObjectSendStream.close",
+        "anyio.streams.memory:MemoryObjectSendStream.send",
+        "anyio.streams.memory:MemoryObjectSendStream.send_nowait",
         "starlette._utils:create_collapsing_task_group",
         "starlette.middleware.base:BaseHTTPMiddleware.__call__",
         "starlette.middleware.base:_CachedRequest.wrapped_receive",
@@ -175,6 +187,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     # What carries a trace from elsewhere, and the context that says which span is current.
     "opentelemetry-api": (
         "opentelemetry.baggage.propagation:W3CBaggagePropagator.extract",
+        "opentelemetry.context:get_value",
+        "opentelemetry.context:set_value",
         "opentelemetry.propagate:extract",
         "opentelemetry.propagators.composite:CompositePropagator.extract",
         "opentelemetry.trace.propagation.tracecontext:TraceContextTextMapPropagator.extract",
@@ -191,6 +205,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "opentelemetry.sdk.trace:Span.__new__",
         "opentelemetry.sdk.trace:Span._new_events",
         "opentelemetry.sdk.trace:Span._new_links",
+        "opentelemetry.sdk.trace:Span.get_span_context",
         "opentelemetry.sdk.trace:Tracer._is_enabled",
         "opentelemetry.sdk.trace:Tracer.start_as_current_span",
         "opentelemetry.sdk.trace:Tracer.start_as_current_span.__wrapped__",
@@ -204,6 +219,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     # What Sentry does around a request, and before and after a path operation.
     "sentry-sdk": (
+        "sentry_sdk.api:continue_trace",
+        "sentry_sdk.api:start_transaction",
         "sentry_sdk.client:_Client.capture_session",
         "sentry_sdk.debug:_DebugFilter.filter",
         "sentry_sdk.integrations._asgi_common:_get_headers",
@@ -221,6 +238,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "sentry_sdk.scope:Scope.start_session",
         "sentry_sdk.scope:Scope.start_transaction",
         "sentry_sdk.scope:isolation_scope.__wrapped__",
+        "sentry_sdk.scope:should_send_default_pii",
         "sentry_sdk.sessions:_is_auto_session_tracking_enabled",
         "sentry_sdk.sessions:track_session.__wrapped__",
         "sentry_sdk.tracing:Span.__exit__",
