@@ -10,8 +10,10 @@ import opentelemetry.propagate
 import pytest
 from fastapi import FastAPI
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import attach, get_value, set_value
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -20,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import (
     ParentBased,
     ParentBasedTraceIdRatio,
 )
-from opentelemetry.trace import ProxyTracer, use_span
+from opentelemetry.trace import ProxyTracer, SpanKind, use_span
 from pronghorn.fastapi import fingerprints, install
 
 from accelerator.ask import ask
@@ -149,6 +151,79 @@ def test_a_patched_sdk_is_called(
     monkeypatch.undo()
     ask(app, "/7")
     assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_an_endpoint_has_what_a_processor_attaches_when_a_span_starts(
+    provider: TracerProvider,
+) -> None:
+    class Attaching(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            if span.name == "fastapi.endpoint":
+                attach(set_value("attached", span.name))
+
+    provider.add_span_processor(Attaching())
+    app = FastAPI(telemetry={"tracer_provider": provider})
+
+    @app.get("/")
+    async def root() -> Any:
+        return get_value("attached")
+
+    assert ask(app).json == "fastapi.endpoint"
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_method_set_on_a_tracer_is_called(provider: TracerProvider, names: Names) -> None:
+    app = make_app(provider)
+    ask(app, "/7")
+    names()
+    tracer: Any = app._native_telemetry._tracer
+    original = tracer.start_as_current_span
+    tracer.start_as_current_span = lambda name, **options: original(f"own {name}", **options)
+    ask(app, "/7")
+    assert sorted(names()) == ["GET /{number}", *(f"own {name}" for name in OPERATIONS)]
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_derived_tracer_is_asked_as_the_sdk_asks_it(
+    provider: TracerProvider, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    sdk = provider.get_tracer("own")
+
+    class Tracer(ProxyTracer):
+        start_as_current_span: Any = SdkTracer.start_as_current_span
+
+        def start_span(self, *arguments: Any, **options: Any) -> Any:
+            if not arguments:
+                asked.append(options)
+            return sdk.start_span(*arguments, **options)
+
+    class Provider(TracerProvider):
+        def get_tracer(self, *arguments: Any, **options: Any) -> Any:
+            return Tracer("own")
+
+    app = make_app(Provider())
+    ask(app, "/7")
+    assert [each.pop("name") for each in asked] == OPERATIONS
+    for each in asked:
+        assert each.pop("attributes").keys() == {"code.function.name"}
+        assert each == {
+            "context": None,
+            "kind": SpanKind.INTERNAL,
+            "links": (),
+            "start_time": None,
+            "record_exception": False,
+            "set_status_on_exception": False,
+        }
+    names()
+    monkeypatch.setattr(
+        Tracer,
+        "start_as_current_span",
+        lambda self, name, **options: sdk.start_as_current_span(f"later {name}", **options),
+    )
+    ask(app, "/7")
+    assert sorted(names()) == ["GET /{number}", *(f"later {name}" for name in OPERATIONS)]
 
 
 def test_a_child_is_what_the_tracer_would_have_started(provider: TracerProvider) -> None:

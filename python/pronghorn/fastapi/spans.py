@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +19,7 @@ from fastapi.telemetry import _api
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation import _SPAN_KEY
 from starlette.exceptions import HTTPException, WebSocketException
 
@@ -41,16 +40,18 @@ def operation(name: str, function: Callable[..., Any]) -> AbstractContextManager
     request = context.get(_api._REQUEST_TELEMETRY_KEY)
     if not isinstance(request, _api._RequestTelemetry) or request.tracer is None:
         return _api._NO_OPERATION
-    if has_plain_spans(type(request.tracer)):
+    if has_plain_spans(request.tracer):
         return _Operation(context, request.tracer, name, function)
     return _api._traced_operation(request_telemetry=request, name=name, function=function)
 
 
-@cache
-def has_plain_spans(kind: type) -> bool:
-    """Whether tracers of a class make a span the current one as the SDK's do."""
-    start = getattr(kind, "start_as_current_span", None)
-    return start is Tracer.start_as_current_span
+def has_plain_spans(tracer: Any) -> bool:
+    """Whether a tracer makes a span the current one as the SDK's do."""
+    start: Any = getattr(tracer, "start_as_current_span", None)
+    return (
+        getattr(start, "__func__", None) is Tracer.start_as_current_span
+        and start.__self__ is tracer
+    )
 
 
 class _Operation:
@@ -76,12 +77,18 @@ class _Operation:
         if span is None:
             span = self._tracer.start_span(
                 name=name,
+                context=None,
+                kind=SpanKind.INTERNAL,
                 attributes=attributes,
+                links=(),
+                start_time=None,
                 record_exception=False,
                 set_status_on_exception=False,
             )
         self._span = span
-        self._token = otel_context.attach(Context({**context, _SPAN_KEY: span}))
+        # Processors that were told of the span may have attached something.
+        values = {**otel_context.get_current(), _SPAN_KEY: span}
+        self._token = otel_context.attach(Context(values))
 
     def __exit__(
         self,
