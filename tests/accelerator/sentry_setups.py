@@ -114,6 +114,10 @@ def sentry_that_changes() -> tuple[Any, Collect]:
                         ]
                     )
                 )
+            case 30:
+                sentry_sdk.get_client().integrations["starlette"].transaction_style = "no style"
+            case 33:
+                sentry_sdk.get_client().integrations["starlette"].transaction_style = "endpoint"
             case 50:
                 for name in ("starlette", "fastapi"):
                     integration = sentry_sdk.get_client().integrations[name]

@@ -89,7 +89,6 @@ class Follower:
             _asgi_middleware_applied.set(False)
 
     def _take(self, transaction_style: str, methods: tuple[str, ...]) -> None:
-        self._given = transaction_style, methods
         self._middleware = SentryAsgiMiddleware(
             lambda *arguments: None,  # Its application is `run`.
             mechanism_type=StarletteIntegration.identifier,
@@ -99,6 +98,8 @@ class Follower:
             asgi_version=3,
             root_path_in_path=self._root_path_in_path,
         )
+        # Last: what Sentry refuses is refused for every request.
+        self._given = transaction_style, methods
 
     async def _isolated(
         self, client: Any, isolation_scope: Any, app: Any, scope: Any, receive: Any, send: Any
