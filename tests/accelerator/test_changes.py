@@ -13,7 +13,7 @@ import starlette.responses
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from pronghorn.fastapi import hooks
-from pronghorn.fastapi.plans import Plan, make_plan
+from pronghorn.fastapi.plans import Plan, make_plan, observer
 from starlette.middleware import Middleware
 
 from accelerator.ask import ask
@@ -300,6 +300,30 @@ def test_a_patch_of_a_responses_headers_is_seen_by_http_middleware(
     monkeypatch.setattr(starlette.responses.Response, "init_headers", init_headers)
     assert ask(app).status == 404
     assert "_StreamingResponse" in made
+
+
+def test_an_application_is_switched_off_and_on_while_it_runs(
+    app: FastAPI, accelerated: bool
+) -> None:
+    app.__pronghorn_accelerate__ = False  # type: ignore[attr-defined]
+    assert ask(app).json == "value"
+    assert hooks.plan_of(app) is None
+    app.__pronghorn_accelerate__ = True  # type: ignore[attr-defined]
+    assert ask(app).json == "value"
+    assert not accelerated or isinstance(hooks.plan_of(app), Plan)
+
+
+def test_an_endpoint_is_switched_off_and_on_while_it_runs(
+    app: FastAPI, accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(observer, "tell", told.append)
+    endpoint = route_of(app, "/").endpoint
+    for is_on in (True, False, True):
+        endpoint.__pronghorn_accelerate__ = is_on
+        assert ask(app).json == ask(app, "/r/a").json == "value"
+    is_original = [each == "original" for each in told]
+    assert is_original == ([False, False, True, False, False, False] if accelerated else [])
 
 
 class Slotted:

@@ -80,6 +80,8 @@ class Entry:
         self.tier = "routed"
         about = place.about
         watched = [(about, "app"), (about, "endpoint")]
+        if isinstance(getattr(about.endpoint, "__dict__", None), dict):
+            watched.append((about.endpoint, SWITCH))
         if not _is_wanted(about.endpoint):
             self.tier, self.reason = "original", "it is switched off"
         elif not place.is_api:
@@ -170,7 +172,7 @@ class Plan(Verdict):
             self.observation = make_observation(app)
         self._snapshot = Snapshot(
             [
-                *((app, name) for name in ("middleware_stack", "router")),
+                *((app, name) for name in ("middleware_stack", "router", SWITCH)),
                 (self.router, "middleware_stack"),
                 *((layer, "app") for layer in self._layers),
                 *self.table.watched,
