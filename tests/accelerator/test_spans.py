@@ -9,6 +9,7 @@ from typing import Any
 import opentelemetry.propagate
 import pytest
 from fastapi import FastAPI
+from fastapi.telemetry._asgi import NativeTelemetry
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import attach, get_value, set_value
 from opentelemetry.propagators.composite import CompositePropagator
@@ -151,6 +152,63 @@ def test_a_patched_sdk_is_called(
     monkeypatch.undo()
     ask(app, "/7")
     assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+
+
+def silenced(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    monkeypatch.setattr(NativeTelemetry, "enabled", lambda self: False)
+
+
+def silenced_in_one_application(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    app._native_telemetry.enabled = lambda: False
+
+
+def of_another_class(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    class Passing(NativeTelemetry):
+        async def __call__(
+            self, *, app: Any, scope: Any, receive: Any, send: Any, legacy_otel: bool = False
+        ) -> None:
+            await app(scope, receive, send)
+
+    app._native_telemetry = Passing(app._telemetry)
+
+
+@pytest.mark.usefixtures("accelerated")
+@pytest.mark.parametrize("change", [silenced, silenced_in_one_application, of_another_class])
+def test_a_replaced_telemetry_decides_what_is_observed(
+    change: Callable[[pytest.MonkeyPatch, Any], None],
+    provider: TracerProvider,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = make_app(provider)
+    ask(app, "/7")
+    assert sorted(names()) == ["GET /{number}", *OPERATIONS]
+    change(monkeypatch, app)
+    for _ in range(2):
+        assert ask(app, "/7").json == 7
+        assert names() == []
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_telemetry_of_another_class_is_asked_where_there_is_no_provider() -> None:
+    passed: list[str] = []
+
+    class Telling(NativeTelemetry):
+        def enabled(self) -> bool:
+            passed.append("enabled")
+            return True
+
+        async def __call__(
+            self, *, app: Any, scope: Any, receive: Any, send: Any, legacy_otel: bool = False
+        ) -> None:
+            passed.append("called")
+            await app(scope, receive, send)
+
+    app = make_app(None)
+    ask(app, "/7")
+    app._native_telemetry = Telling(app._telemetry)
+    assert ask(app, "/7").json == 7
+    assert passed == ["enabled", "called"]
 
 
 @pytest.mark.usefixtures("accelerated")

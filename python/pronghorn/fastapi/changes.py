@@ -21,7 +21,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
-from pronghorn.fastapi.fingerprints import installed, known
+from pronghorn.fastapi.fingerprints import installed, known, usable
 from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import LIBRARIES, function_of, functions, resolve
@@ -173,7 +173,7 @@ class Changes:
         for each in self._classes:
             off |= each.replaced()
         self.passes_sentry = any(each.is_passed_by for each in self._classes)
-        self.features = self._all - off
+        self.features = usable(self._all - off)
         self.replaced_steps = frozenset(steps)
 
 

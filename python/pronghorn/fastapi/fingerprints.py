@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from pronghorn.fastapi.standins import STAND_INS, function_of, resolve
+from pronghorn.fastapi.standins import NEEDS, STAND_INS, function_of, resolve
 
 KNOWN = Path(__file__).with_name("known.json")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -53,6 +54,13 @@ def unknown_functions() -> dict[str, list[str]]:
         if strange:
             unknown[feature] = strange
     return unknown
+
+
+def usable(features: AbstractSet[str]) -> frozenset[str]:
+    """Those of some features that have all that they are of no use without."""
+    for _ in NEEDS:
+        features = {each for each in features if features >= set(NEEDS.get(each, ()))}
+    return frozenset(features)
 
 
 def installed(name: str) -> str | None:

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-from pronghorn.fastapi.standins import NEEDS, STAND_INS
+from pronghorn.fastapi.standins import STAND_INS
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -57,17 +57,15 @@ def uninstall() -> None:
 
 
 def _install() -> None:
-    from pronghorn.fastapi.fingerprints import unknown_functions
+    from pronghorn.fastapi.fingerprints import unknown_functions, usable
 
     unknown = unknown_functions()
-    features = set(STAND_INS) - set(unknown)
-    for _ in STAND_INS:
-        features = {each for each in features if set(NEEDS.get(each, ())) <= features}
+    features = usable(set(STAND_INS) - set(unknown))
     if "routing" in features:
         from pronghorn.fastapi.hooks import hook
 
-        hook(frozenset(features), frozenset(name for names in unknown.values() for name in names))
-    state.is_installed, state.features, state.unknown = True, frozenset(features), unknown
+        hook(features, frozenset(name for names in unknown.values() for name in names))
+    state.is_installed, state.features, state.unknown = True, features, unknown
 
 
 class _Finder(importlib.abc.MetaPathFinder):

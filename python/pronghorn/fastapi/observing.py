@@ -33,6 +33,7 @@ from starlette.datastructures import Headers
 
 from pronghorn.fastapi.bodies import find_header, own_headers
 from pronghorn.fastapi.shape import LAYERS_MAX
+from pronghorn.fastapi.telemetry import is_plain
 
 _CONFIG = ("tracing", "metrics", "logs", "operation_spans", "exclude")
 _TRACE_HEADERS = (b"traceparent", b"baggage")
@@ -75,7 +76,10 @@ class Observation:
 
 def make_observation(app: Any) -> Observation | None:
     """What is recorded of an application's requests; None where FastAPI is to find that out."""
-    config = app._native_telemetry.config
+    native = app._native_telemetry
+    if not is_plain(native):
+        return None
+    config = native.config
     if config["exclude"] is not None or _layers(app.middleware_stack) is None:
         return None
     if _asgi._legacy_otel(app.middleware_stack):

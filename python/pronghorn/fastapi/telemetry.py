@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from fastapi.telemetry._asgi import NativeTelemetry
 from opentelemetry import trace
 from opentelemetry._logs import _internal as logs_internal
 from opentelemetry.metrics import _internal as metrics_internal
@@ -34,6 +35,7 @@ _GLOBALS: tuple[tuple[Any, str], ...] = (
     (logs_internal, "_LOGGER_PROVIDER"),
 )
 _OWN = ("tracer_provider", "meter_provider", "logger_provider")
+_METHODS = ("enabled", "_get_tracer", "_instruments")
 _VARIABLES = (
     "OTEL_PYTHON_TRACER_PROVIDER",
     "OTEL_PYTHON_METER_PROVIDER",
@@ -44,22 +46,28 @@ _environment: Any = os.environ._data  # type: ignore[attr-defined]
 
 
 def telemetry_places(app: Any) -> list[tuple[Any, Any]]:
-    """Where the answer of `is_silent` comes from."""
+    """Where the answers of `is_plain` and `is_silent` come from."""
     native = app._native_telemetry
     return [
         *_GLOBALS,
         (app, "_native_telemetry"),
-        (native, "config"),
+        *((native, name) for name in ("config", *_METHODS)),
         *((native.config, name) for name in _OWN),
         *((_environment, os.environ.encodekey(name)) for name in _VARIABLES),
     ]
+
+
+def is_plain(native: Any) -> bool:
+    """Whether an application's telemetry does what FastAPI's does, and not what a user's would."""
+    return type(native) is NativeTelemetry and not any(name in vars(native) for name in _METHODS)
 
 
 def is_silent(app: Any) -> bool:
     """Whether there is certainly no telemetry."""
     config = app._native_telemetry.config
     return (
-        all(getattr(module, name) is None for module, name in _GLOBALS)
+        is_plain(app._native_telemetry)
+        and all(getattr(module, name) is None for module, name in _GLOBALS)
         and all(config[name] is None for name in _OWN)
         and not any(name in os.environ for name in _VARIABLES)
     )
@@ -78,5 +86,6 @@ def run_endpoint(operation: Any, function: Callable[..., Any], values: dict[str,
 
 
 def has_telemetry(app: Any) -> bool:
-    """Whether there is telemetry for this request."""
-    return bool(app._native_telemetry.enabled())
+    """Whether there may be telemetry for this request; the user's own is not asked twice."""
+    native = app._native_telemetry
+    return not is_plain(native) or bool(native.enabled())
