@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import opentelemetry.propagate
@@ -25,6 +26,8 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import ProxyTracer, SpanKind, use_span
 from pronghorn.fastapi import fingerprints, install
+from pronghorn.fastapi.hooks import plan_of
+from pronghorn.fastapi.plans import Plan
 
 from accelerator.ask import ask
 from accelerator.conftest import Tiers
@@ -377,7 +380,7 @@ def test_an_unknown_release_works_and_one_line_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     changed = {**fingerprints.known(), function: ["0" * 16]}
-    monkeypatch.setattr("pronghorn.fastapi.changes.known", lambda: changed)
+    monkeypatch.setattr("pronghorn.fastapi.fingerprints.known", lambda: changed)
     install()
     app = make_app(provider)
     with caplog.at_level(logging.WARNING, "pronghorn.error"):
@@ -385,3 +388,23 @@ def test_an_unknown_release_works_and_one_line_says_so(
             assert ask(app, "/7").json == 7
             assert sorted(names()) == ["GET /{number}", *OPERATIONS]
     assert [library in each.getMessage() for each in caplog.records] == [True]
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_unknown_release_in_a_bundle_without_metadata_works_too(
+    provider: TracerProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def version(library: str) -> str:
+        raise PackageNotFoundError(library)
+
+    function = "opentelemetry.trace:use_span.__wrapped__"
+    changed = {**fingerprints.known(), function: ["0" * 16]}
+    monkeypatch.setattr("pronghorn.fastapi.fingerprints.known", lambda: changed)
+    monkeypatch.setattr("pronghorn.fastapi.changes.version", version)
+    app = make_app(provider)
+    with caplog.at_level(logging.WARNING, "pronghorn.error"):
+        assert ask(app, "/7").json == 7
+    assert ["opentelemetry-api" in each.getMessage() for each in caplog.records] == [True]
+    assert isinstance(plan_of(app), Plan)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from types import CodeType, ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
-from pronghorn.fastapi.fingerprints import installed, known, usable
+from pronghorn.fastapi.fingerprints import is_installed_known, usable
 from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import LIBRARIES, function_of, functions, resolve
@@ -94,11 +94,10 @@ class Changes:
             return
         self._libraries.add(library)
         names = LIBRARIES[library]
-        if not all(installed(name) in known().get(name, []) for name in names):
+        if not all(map(is_installed_known, names)):
             logger.warning(
-                "FastAPI accelerator does not know %s %s well enough; it runs its own code.",
-                library,
-                version(library),
+                "FastAPI accelerator does not know %s well enough; it runs its own code.",
+                _release(library),
             )
             return
         self._watch((library, name) for name in names)
@@ -175,6 +174,13 @@ class Changes:
         self.passes_sentry = any(each.is_passed_by for each in self._classes)
         self.features = usable(self._all - off)
         self.replaced_steps = frozenset(steps)
+
+
+def _release(library: str) -> str:
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:  # A bundle may leave the metadata out.
+        return library
 
 
 class _Class:

@@ -46,11 +46,16 @@ def is_known(name: str, function: Any) -> bool:
     return fingerprint(function) in known().get(name, [])
 
 
+def is_installed_known(name: str) -> bool:
+    """Whether there is a function of this name, and it is one that is known."""
+    return installed(name) in known().get(name, [])
+
+
 def unknown_functions() -> dict[str, list[str]]:
     """The functions of each feature that are not as we know them; features without are left out."""
     unknown: dict[str, list[str]] = {}
     for feature, names in STAND_INS.items():
-        strange = [name for name in names if installed(name) not in known().get(name, [])]
+        strange = [name for name in names if not is_installed_known(name)]
         if strange:
             unknown[feature] = strange
     return unknown
