@@ -1,10 +1,15 @@
-"""Sentry's wrappers around middleware, which a compiled route may pass by.
+"""Recognises what Sentry has wrapped around FastAPI's functions, and says what is to run instead.
 
-`sentry_sdk` wraps the `__call__` of every class of middleware, FastAPI's own layers included.
-Unless spans for middleware are asked for, a wrapper does two things: it names the transaction after
-the layer, which the next layer and in the end the route's handler do again, and it adds the user
-whom an authentication middleware has found. Where the handler's wrapper runs and there is no user,
-all of them can be passed by, and nobody can tell. Their code is recognised by its fingerprint.
+`sentry_sdk` wraps three kinds of functions; each wrapper is known by its code, which stands in a
+function of Sentry's that has a known fingerprint:
+- the `__call__` of every class of middleware, FastAPI's own layers included (`is_passable`).
+  Unless spans for middleware are asked for, such a wrapper names the transaction after the layer,
+  which the next layer and in the end the handler do again, and adds the user whom an
+  authentication middleware has found. Where the handler's wrapper runs and there is no user, all
+  can be passed by (`may_pass`), and nobody can tell;
+- the handler of a path operation (`names_transaction`, `is_only_wrapper`);
+- the `__call__` of applications, in whose place a `Follower` may follow requests (`follower`).
+What runs in the place of the last two is in `sentry_requests`.
 """
 
 from __future__ import annotations
