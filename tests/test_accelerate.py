@@ -123,6 +123,13 @@ def test_an_unknown_version_is_left_alone() -> None:
     assert lines[1].startswith("frozenset() FastAPI accelerator is off: it does not know FastAPI ")
 
 
+def test_a_library_may_have_wrapped_fastapi_before() -> None:
+    before = 'import sentry_sdk\nsentry_sdk.init(dsn="http://key@127.0.0.1:1/1")\n'
+    accelerated = "from pronghorn.fastapi import accelerate\naccelerate(app)\n"
+    lines = run(before + APP + accelerated + "print(ask())")
+    assert lines == [str(('{"hello":"world"}', '{"name":"a"}'))]
+
+
 def test_an_application_or_an_endpoint_can_be_left_to_fastapi() -> None:
     script = "from pronghorn.fastapi import accelerate, keep_original\n" + APP + "accelerate(app)\n"
     assert run(script + "keep_original(home); print(tiers())") == [

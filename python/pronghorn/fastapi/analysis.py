@@ -63,8 +63,19 @@ def _inner(code: CodeType, *names: str) -> CodeType:
     return code
 
 
-APPLICATION_CODE = _inner(routing.request_response.__code__, "app")
-HANDLER_CODE = _inner(routing.get_request_handler.__code__, "app")
+def _of_routing(function: Any) -> FunctionType:
+    """FastAPI's function of a name that a library may have wrapped before, as Sentry does."""
+    for _ in range(WRAPPERS_MAX):
+        if function.__module__ == routing.__name__:
+            break
+        held = [cell.cell_contents for cell in function.__closure__ or ()]
+        function = next(each for each in held if isinstance(each, FunctionType))
+    found: FunctionType = function
+    return found
+
+
+APPLICATION_CODE = _inner(_of_routing(routing.request_response).__code__, "app")
+HANDLER_CODE = _inner(_of_routing(routing.get_request_handler).__code__, "app")
 NOT_AWAITED = next(
     text
     for text in _inner(APPLICATION_CODE, "app").co_consts
