@@ -98,39 +98,34 @@ impl Outbox {
 
     /// Gives the kernel what it takes, of files only so much in one turn, and tells how much.
     pub fn flush(&mut self, transport: &mut Transport) -> Result<usize, Truncated> {
-        let mut total = 0;
+        let mut total = 0_usize;
         let mut budget = FILE_BYTES_PER_TURN;
         while !self.is_empty() {
-            let (sent, is_partial) = self.flush_bytes(transport);
-            total += sent;
-            if is_partial {
-                break;
+            if self.waiting().is_empty()
+                && let Some((_, Part::File(part))) = self.parts.front_mut()
+            {
+                let sent = transport.send_file(part, budget)?;
+                total = total.saturating_add(usize::try_from(sent).unwrap_or(usize::MAX));
+                budget -= sent.min(budget);
+                if part.remaining() > 0 {
+                    break;
+                }
+                self.parts.pop_front();
+                self.forget_sent();
+            } else {
+                let (sent, is_partial) = self.flush_bytes(transport);
+                total = total.saturating_add(sent);
+                if is_partial {
+                    break;
+                }
             }
-            // More pieces than one call takes may be in front of a file.
-            let is_next = self.waiting().is_empty();
-            let Some((_, Part::File(part))) = self.parts.front_mut().filter(|_| is_next) else {
-                continue;
-            };
-            let sent = transport.send_file(part, budget)?;
-            total = total.saturating_add(usize::try_from(sent).unwrap_or(usize::MAX));
-            budget -= sent.min(budget);
-            if part.remaining() > 0 {
-                break;
-            }
-            self.parts.pop_front();
-            self.forget_sent();
         }
         Ok(total)
     }
 
-    /// Gives the kernel what it takes up to a file. Tells how much, and whether that was not all.
+    /// Gives the kernel what it takes of the next pieces, up to a file. Tells how much, and whether
+    /// that was not all of them.
     fn flush_bytes(&mut self, transport: &mut Transport) -> (usize, bool) {
-        if self.parts.is_empty() {
-            let waiting = &self.bytes[self.sent..];
-            let (all, sent) = (waiting.len(), transport.send(waiting, false));
-            self.advance(sent);
-            return (sent, sent < all);
-        }
         let mut slices = SmallVec::<[IoSlice<'_>; 8]>::new();
         let mut position = self.sent;
         let mut follows = self.parts.len() > SENT_PIECES_MAX;
