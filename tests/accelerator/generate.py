@@ -484,6 +484,7 @@ class Maker:
 
     def actions(self, requests: int) -> list[dict[str, Any]]:
         actions: list[dict[str, Any]] = []
+        asked: list[dict[str, Any]] = []
         changing = self.chance(0.45)
         if self.chance(0.2):
             actions.append({"do": "lifespan"})
@@ -494,9 +495,12 @@ class Maker:
                 actions.append(websocket_for(self.random, facts))
                 continue
             for _ in range(self.one((1, 2, 3))):
-                actions.append(request_for(self.random, facts))
+                asked.append(request_for(self.random, facts))
+                actions.append(asked[-1])
             if changing and self.chance(0.3):
                 actions.append({"do": "change", "code": change_for(self)})
+                # Whether it is seen shows where it counts: at what has been in use.
+                actions += self.random.choices(asked, k=2)
         return actions
 
 

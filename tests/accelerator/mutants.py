@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PACKAGE = "pronghorn.fastapi"
-REQUESTS_MAX = 30_000
+REQUESTS_MAX = 12_000
 
 
 @dataclass(frozen=True)
