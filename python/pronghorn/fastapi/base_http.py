@@ -275,12 +275,7 @@ class _Passage:
     def end(self) -> None:
         """The application sends no more."""
         self._has_ended = True
-        for taken, _ in self._senders:
-            _fail(taken, anyio.ClosedResourceError())
-        self._senders.clear()
-        for receiver in self._receivers:
-            _fail(receiver, anyio.EndOfStream())
-        self._receivers.clear()
+        self._dismiss(anyio.ClosedResourceError, anyio.EndOfStream)
 
     def leave(self, is_sent: bool = False) -> None:
         """The middleware takes no more."""
@@ -290,11 +285,15 @@ class _Passage:
             for sent in self._sent_waiters:
                 if not sent.done():
                     sent.set_result(None)
+        self._dismiss(anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+    def _dismiss(self, of_senders: type[Exception], of_receivers: type[Exception]) -> None:
+        """Have everybody who waits get an error."""
         for taken, _ in self._senders:
-            _fail(taken, anyio.BrokenResourceError())
+            _fail(taken, of_senders())
         self._senders.clear()
         for receiver in self._receivers:
-            _fail(receiver, anyio.ClosedResourceError())
+            _fail(receiver, of_receivers())
         self._receivers.clear()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from types import CodeType, ModuleType
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from fastapi.routing import _EffectiveRouteContext
 from starlette.routing import Route
 
-from pronghorn.fastapi.fingerprints import is_installed_known, usable
+from pronghorn.fastapi.fingerprints import is_installed_known, release, usable
 from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
 from pronghorn.fastapi.standins import LIBRARIES, function_of, functions, resolve
@@ -97,7 +96,7 @@ class Changes:
         if not all(map(is_installed_known, names)):
             logger.warning(
                 "FastAPI accelerator does not know %s well enough; it runs its own code.",
-                _release(library),
+                release(library),
             )
             return
         self._watch((library, name) for name in names)
@@ -174,13 +173,6 @@ class Changes:
         self.passes_sentry = any(each.is_passed_by for each in self._classes)
         self.features = usable(self._all - off)
         self.replaced_steps = frozenset(steps)
-
-
-def _release(library: str) -> str:
-    try:
-        return f"{library} {version(library)}"
-    except PackageNotFoundError:  # A bundle may leave the metadata out.
-        return library
 
 
 class _Class:

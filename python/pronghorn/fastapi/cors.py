@@ -13,6 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 
+from pronghorn.fastapi.bodies import find_header
 from pronghorn.fastapi.relays import Relay, Send
 
 Fields = list[tuple[bytes, bytes]]
@@ -21,7 +22,7 @@ Fields = list[tuple[bytes, bytes]]
 def call(middleware: CORSMiddleware, scope: Any, receive: Any, send: Any) -> Any:
     """An awaitable for the request; None for one that `CORSMiddleware` may answer itself."""
     fields = scope["headers"] = list(scope["headers"])
-    if scope["method"] == "OPTIONS" and _find(fields, b"origin") is not None:
+    if scope["method"] == "OPTIONS" and find_header(fields, b"origin") is not None:
         return None
     return middleware.app(scope, receive, _Marking(send, middleware, fields))
 
@@ -45,15 +46,11 @@ class _Marking(Relay):
     def look(self, message: Any) -> None:
         """What `CORSMiddleware.send` does with the start of a response."""
         fields = message["headers"] = list(message.setdefault("headers", []))
-        found = _find(self.fields, b"origin")
-        if found is None:
+        origin = find_header(self.fields, b"origin")
+        if origin is None:
             _vary(fields)
             return
-        middleware, headers, origin = (
-            self.middleware,
-            MutableHeaders(raw=fields),
-            found.decode("latin-1"),
-        )
+        middleware, headers = self.middleware, MutableHeaders(raw=fields)
         headers.update(middleware.simple_headers)
         if middleware.allow_all_origins:
             is_explicit = middleware.allow_credentials
@@ -67,15 +64,8 @@ class _Marking(Relay):
 
 def _vary(fields: Fields) -> None:
     """Say that the response depends on the request's origin."""
-    if _find(fields, b"vary") is None:
+    if find_header(fields, b"vary") is None:
         fields.append((b"vary", b"Origin"))
     else:
         headers = MutableHeaders(raw=fields)
         headers["Vary"] = ", ".join([*headers.getlist("Vary"), "Origin"])
-
-
-def _find(fields: Fields, name: bytes) -> bytes | None:
-    for key, value in fields:
-        if key == name:
-            return value
-    return None

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Set as AbstractSet
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -66,6 +67,14 @@ def usable(features: AbstractSet[str]) -> frozenset[str]:
     for _ in NEEDS:
         features = {each for each in features if features >= set(NEEDS.get(each, ()))}
     return frozenset(features)
+
+
+def release(distribution: str) -> str:
+    """Its name and the version that is installed."""
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:  # A bundle may leave the metadata out.
+        return distribution
 
 
 def installed(name: str) -> str | None:

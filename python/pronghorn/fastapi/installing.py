@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -113,7 +112,9 @@ def start_up_line() -> tuple[int, str]:
     """What is on, for the log, with its level; "" where FastAPI has not been imported."""
     if not state.is_installed:
         return logging.INFO, ""
-    versions = f"FastAPI {version('fastapi')}, Starlette {version('starlette')}"
+    from pronghorn.fastapi.fingerprints import release
+
+    versions = f"{release('FastAPI')}, {release('Starlette')}"
     if not state.unknown:
         return logging.INFO, f"FastAPI accelerator is on ({versions})."
     off = ", ".join(sorted(set(state.unknown) | (set(STAND_INS) - state.features)))
