@@ -209,6 +209,22 @@ def test_body_that_does_not_come_is_answered_with_408(start: Start) -> None:
         peer.assert_open()
 
 
+def test_body_in_time_counts_behind_a_large_one(start: Start, key: str) -> None:
+    server = start("support.apps:app", "--timeout-request-body", "1")
+    with server.connect() as blocker, Peer(server.address) as peer:
+        # The kernel's receive buffer grows with what comes.
+        peer.response(peer.request("POST", "/echo", body=b"x" * 8 * MIB))
+        large, slow = peer.begin("POST", "/echo"), peer.begin("POST", "/echo")
+        peer.send(DATA, 0, slow, b"some")
+        peer.assert_open()
+        blocker.send_request("GET", f"/block/1500/{key}")
+        server.stdout.wait_for(f"blocking {key}")
+        peer.send_body(large, b"x" * 200_000)
+        peer.send_body(slow, b" body")
+        assert peer.response(slow).body == b"some body"
+        assert peer.response(large).body == b"x" * 200_000
+
+
 def test_client_that_takes_its_request_back_is_gone(peer: Peer, server: Server, key: str) -> None:
     number = peer.request("GET", script(key, ("until-disconnect",)))
     peer.assert_open()

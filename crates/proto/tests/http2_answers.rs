@@ -275,6 +275,19 @@ fn peer_that_is_gone_is_told_of_though_its_reset_was_understood_late() {
 }
 
 #[test]
+fn idle_connection_keeps_no_buffer() {
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(1 << 20)).send(&window_update(0, 1 << 20)).send(&get(1));
+    driver.output_bytes_max = 0;
+    driver.answer(1, &b"a".repeat(100_000));
+    driver.feed(&frame(PING, 0, 0, b"12345678").repeat(1500 / 2));
+    assert_eq!(driver.connection.take_buffer(), None);
+    driver.output_bytes_max = usize::MAX;
+    driver.understand();
+    assert_eq!(driver.connection.take_buffer().unwrap_or_default(), [].into());
+}
+
+#[test]
 fn buffer_comes_back_once_all_in_it_has_been_understood() {
     let mut driver = Driver::new(&Limits::default());
     driver.send(&hello(1 << 20));
