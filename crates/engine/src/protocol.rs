@@ -40,7 +40,7 @@ pub struct Http2 {
     pub carried: BTreeMap<u32, Carried>,
     /// What the next detached bytes of a stream are, in order.
     files: BTreeMap<u32, VecDeque<FilePart>>,
-    /// An application should get its turn before more is read.
+    /// An application should get its turn before more is read (`TAKEN_FIRST_BYTES_MIN`).
     pub must_take_first: bool,
 }
 

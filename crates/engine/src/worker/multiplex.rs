@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// So many bytes have come, at the start of `buffer`, which is exchanged for another one, or an
-    /// empty one.
+    /// empty one. Says whether an application should get its turn before more is read.
     pub(super) fn received_frames(
         &self,
         id: ConnectionId,
@@ -58,7 +58,7 @@ impl Worker {
         count: usize,
         now: Instant,
         caller: Caller,
-    ) {
+    ) -> bool {
         if let Some(connection) = self.tables.borrow_mut().connection(id)
             && let Protocol::Http2(http2) = &mut connection.protocol
             && connection.closing == Closing::No
@@ -66,21 +66,15 @@ impl Worker {
             http2.state.receive(now, buffer, count);
         }
         self.understand_streams(id, now, caller);
+        let mut tables = self.tables.borrow_mut();
+        let Some(connection) = tables.connection(id) else { return false };
+        let Protocol::Http2(http2) = &mut connection.protocol else { return false };
         // Taken in any case, so that a connection does not keep one.
-        if let Some(connection) = self.tables.borrow_mut().connection(id)
-            && let Protocol::Http2(http2) = &mut connection.protocol
-            && let Some(understood) = http2.state.take_buffer()
+        if let Some(understood) = http2.state.take_buffer()
             && buffer.is_empty()
         {
             *buffer = understood;
         }
-    }
-
-    /// An application has enough to take (`TAKEN_FIRST_BYTES_MIN`).
-    pub(super) fn must_take_first(&self, id: ConnectionId) -> bool {
-        let mut tables = self.tables.borrow_mut();
-        let Some(connection) = tables.connection(id) else { return false };
-        let Protocol::Http2(http2) = &mut connection.protocol else { return false };
         std::mem::take(&mut http2.must_take_first)
     }
 

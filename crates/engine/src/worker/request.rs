@@ -127,11 +127,12 @@ impl Worker {
             };
             match received {
                 Received::Bytes(count) => {
-                    if let Some(buffer) = &mut buffer {
-                        self.received(id, buffer, count, now, caller);
-                    }
+                    let must_stop = buffer
+                        .as_mut()
+                        .is_some_and(|buffer| self.received(id, buffer, count, now, caller));
+                    // One that was exchanged may be of another size.
                     buffer.take_if(|buffer| buffer.len() != READ_BYTES);
-                    if self.must_take_first(id) {
+                    if must_stop {
                         break;
                     }
                 }
@@ -151,7 +152,8 @@ impl Worker {
         }
     }
 
-    /// New bytes, behind those that could not be understood alone. HTTP/2 may keep the buffer.
+    /// New bytes, behind those that could not be understood alone. HTTP/2 may keep the buffer, and
+    /// say that no more should be read now.
     fn received(
         &self,
         id: ConnectionId,
@@ -159,14 +161,14 @@ impl Worker {
         count: usize,
         now: Instant,
         caller: Caller,
-    ) {
+    ) -> bool {
         if self.is_multiplexed(id) {
             return self.received_frames(id, buffer, count, now, caller);
         }
         let bytes = &buffer[..count];
         let joined = {
             let mut tables = self.tables.borrow_mut();
-            let Some(connection) = tables.connection(id) else { return };
+            let Some(connection) = tables.connection(id) else { return false };
             if connection.pending.is_empty() {
                 None
             } else {
@@ -175,6 +177,7 @@ impl Worker {
             }
         };
         self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller);
+        false
     }
 
     /// Understands what was left over when a response, or others, had to come first. Says whether
