@@ -320,6 +320,10 @@ def is_internal(error: BaseException | None) -> bool:
 
 
 def text_of(error: BaseException) -> str:
+    """What an exception says, but for where in a page that shows a traceback a character is."""
+    if isinstance(error, UnicodeEncodeError) and "Traceback" in error.object:
+        character = clean(error.object[error.start : error.end])
+        return f"{error.encoding} can't encode {character} in a traceback: {error.reason}"
     try:
         return clean(str(error))
     except Exception as failure:
