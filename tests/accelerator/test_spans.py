@@ -402,7 +402,7 @@ def test_an_unknown_release_in_a_bundle_without_metadata_works_too(
     function = "opentelemetry.trace:use_span.__wrapped__"
     changed = {**fingerprints.known(), function: ["0" * 16]}
     monkeypatch.setattr("pronghorn.fastapi.fingerprints.known", lambda: changed)
-    monkeypatch.setattr("pronghorn.fastapi.changes.version", version)
+    monkeypatch.setattr("pronghorn.fastapi.fingerprints.version", version)
     app = make_app(provider)
     with caplog.at_level(logging.WARNING, "pronghorn.error"):
         assert ask(app, "/7").json == 7
