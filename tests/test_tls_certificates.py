@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -133,6 +134,34 @@ def test_certificate_is_read_again(start: Start, certificates: Certificates, how
         # Who was there before stays.
         wire.send_request("GET", "/")
         assert wire.response().body == b"hello"
+
+
+def test_certificate_that_changes_while_the_application_starts_is_read_again(
+    start: Start, certificates: Certificates, tmp_path: Path
+) -> None:
+    files = certificates.issue("localhost", file="start")
+    new = certificates.issue("localhost", file="start-new")
+    (tmp_path / "renewing_app.py").write_text(
+        dedent(f"""
+        import os
+        from contextlib import asynccontextmanager
+        from fastapi import FastAPI
+
+        @asynccontextmanager
+        async def lifespan(app):
+            os.replace({str(new.certificate)!r}, {str(files.certificate)!r})
+            os.replace({str(new.key)!r}, {str(files.key)!r})
+            yield
+
+        app = FastAPI(lifespan=lifespan)
+        """)
+    )
+    server = start(
+        "renewing_app:app", *files.options,
+        environment={"PYTHONPATH": str(tmp_path)}, client_context=certificates.client(),
+    )  # fmt: skip
+    server.stderr.wait_for("Read the TLS certificate again")
+    assert presented(server, certificates) == files.pem
 
 
 def test_preloaded_workers_have_the_certificate_of_their_start(
@@ -283,10 +312,11 @@ def test_context_that_the_program_has_changed_is_left_alone(
 ) -> None:
     files = certificates.issue("localhost", file="changed")
     config = Config(APP, ssl_certfile=files.certificate, ssl_keyfile=files.key, log_config=None)
-    config.ssl = load_context(config)
+    config.load_ssl()
     tls = TLS(config)
     tls.reload()
     fresh = config.ssl
+    assert fresh is not None
     fresh.minimum_version = ssl.TLSVersion.TLSv1_3
     tls.reload()
     assert config.ssl is fresh

@@ -35,6 +35,8 @@ from pronghorn.types import ASGI3Application
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from pronghorn.tls import FileState
+
 __all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "TRACE_LOG_LEVEL", "Config"]
 
 logger = logging.getLogger("pronghorn.error")
@@ -51,6 +53,8 @@ class Config(Settings):
     reload_dirs_excludes: list[Path]
     ssl: "SSLContext | None" = None
     """What new connections speak TLS with, once it is loaded."""
+    ssl_files: "list[FileState]"
+    """How its files were just before they were read; what they become later is read again."""
     loaded_app: ASGI3Application
     _lifespan_class: type[LifespanOn] | type[LifespanOff] | None = None
 
@@ -145,8 +149,9 @@ class Config(Settings):
         """Read the certificates, as they are now."""
         if not self.is_ssl:
             return
-        from pronghorn.tls import load_context  # Costly, and only for servers with TLS.
+        from pronghorn.tls import file_states, load_context  # Costly, and only for TLS.
 
+        self.ssl_files = file_states(self)
         try:
             self.ssl = load_context(self)
         except TLSError as error:

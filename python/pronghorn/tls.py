@@ -66,6 +66,7 @@ class TLSOptions(Protocol):
     ssl_context_factory: ContextFactory | None
     ssl_handshake_timeout: float
     ssl: SSLContext | None
+    ssl_files: list[FileState]
 
 
 class ServerContext(SSLContext):
@@ -93,9 +94,7 @@ class TLS:
         self.handshake_timeout_s = options.ssl_handshake_timeout
         self._options = options
         self._suites: dict[str, int] = {}
-        self._files = _watched(options)
-        self._state = self._look()
-        self._seen = self._state
+        self._state = self._seen = options.ssl_files
         self._made = options.ssl
         self._settings = _settings(options.ssl)
 
@@ -122,7 +121,7 @@ class TLS:
 
     def watch(self) -> None:
         """Read the files again if they have changed and have come to rest; called each second."""
-        state = self._look()
+        state = file_states(self._options)
         # A certificate and its key are two files: both must be there.
         if state != self._seen:
             self._seen = state
@@ -131,7 +130,7 @@ class TLS:
 
     def reload(self) -> None:
         """Have new connections get what is in the files now; others keep what they have."""
-        self._state = self._seen = self._look()
+        self._state = self._seen = file_states(self._options)
         present = self._options.ssl
         if present is not self._made or _settings(present) != self._settings:
             logger.warning(
@@ -148,9 +147,6 @@ class TLS:
         self._options.ssl = self._made = context
         self._settings = _settings(context)
         logger.info("Read the TLS certificate again")
-
-    def _look(self) -> list[FileState]:
-        return [_file_state(path) for path in self._files]
 
     def _suite(self, name: str, context: SSLContext) -> int | None:
         if name not in self._suites:
@@ -177,6 +173,12 @@ def load_context(options: TLSOptions) -> SSLContext:
     if not isinstance(getattr(session, "_sslobj", None), NATIVE._SSLSocket):
         raise TLSError("The SSL context makes other sessions than those of `ssl`.")
     return context
+
+
+def file_states(options: TLSOptions) -> list[FileState]:
+    """How the files of a context are at present, to be compared with how they will be."""
+    files = _paths(options.ssl_certfile) + _paths(options.ssl_keyfile)
+    return [_file_state(path) for path in files + _paths(options.ssl_ca_certs)]
 
 
 def default_context(options: TLSOptions) -> ServerContext:
@@ -360,11 +362,6 @@ def _escaped(value: str) -> str:
 def _paths(value: list[FilePath] | FilePath | None) -> list[str]:
     given: Iterable[FilePath | None] = value if isinstance(value, list) else [value]
     return [os.fspath(each) for each in given if each]
-
-
-def _watched(options: TLSOptions) -> list[str]:
-    files = _paths(options.ssl_certfile) + _paths(options.ssl_keyfile)
-    return files + _paths(options.ssl_ca_certs)
 
 
 def _file_state(path: str) -> FileState:
