@@ -23,6 +23,8 @@ from fastapi.dependencies.models import (
     _is_gen_callable,
 )
 
+from pronghorn.fastapi.standins import code_of
+
 WRAPPERS_MAX = 8
 """How deep a handler is looked for in its wrappers."""
 
@@ -85,11 +87,11 @@ NOT_AWAITED = next(
 
 def read_route(app: Any) -> Facts | str:
     """What the application of a route does, or why it cannot be compiled."""
-    if getattr(app, "__code__", None) is not APPLICATION_CODE:
+    if code_of(app) is not APPLICATION_CODE:
         return f"its application is `{_name(app)}`, not FastAPI's own"
     wrappers: list[FunctionType] = []
     handler = _closure(app)["f"]
-    while getattr(handler, "__code__", None) is not HANDLER_CODE:
+    while code_of(handler) is not HANDLER_CODE:
         inside = _wrapped_by(handler)
         if inside is None or len(wrappers) == WRAPPERS_MAX:
             return f"its handler is `{_name(handler)}`"
@@ -168,12 +170,12 @@ def tree(dependant: Dependant) -> list[Dependant]:
 
 def _wrapped_by(wrapper: Any) -> Any:
     """The one handler that a wrapper's closure holds, if it can be replaced there."""
-    if not isinstance(wrapper, FunctionType):
+    if type(wrapper) is not FunctionType:
         return None
     found = []
     for name, cell in zip(wrapper.__code__.co_freevars, wrapper.__closure__ or (), strict=True):
         inside = _content(cell)
-        is_handler = getattr(inside, "__code__", None) is HANDLER_CODE
+        is_handler = code_of(inside) is HANDLER_CODE
         if is_handler or _wrapped_by(inside) is not None:
             found.append((name, inside))
     if len(found) != 1 or found[0][0] in _assigned(wrapper.__code__):

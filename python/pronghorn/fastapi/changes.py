@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from inspect import getattr_static
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -23,7 +23,7 @@ from starlette.routing import Route
 from pronghorn.fastapi.fingerprints import is_installed_known, release, usable
 from pronghorn.fastapi.native import ClassVersions
 from pronghorn.fastapi.sentry import is_passable
-from pronghorn.fastapi.standins import LIBRARIES, function_of, functions, resolve
+from pronghorn.fastapi.standins import LIBRARIES, code_of, function_of, functions, resolve
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -140,9 +140,7 @@ class Changes:
         """The epoch, after a look at what may have been replaced."""
         versions = self.versions
         if not versions.are_current():
-            if versions is NOTICED or any(
-                each.getter(each.owner) != each.seen for each in self._classes
-            ):
+            if versions is NOTICED or any(each.has_changed() for each in self._classes):
                 self._update()
             self._start()
         return self.epoch
@@ -178,25 +176,33 @@ class Changes:
 class _Class:
     """The attributes of one class that are compared for every request."""
 
-    __slots__ = ("_features", "_first", "getter", "is_passed_by", "owner", "seen")
+    __slots__ = ("_features", "_first", "_names", "_seen", "is_passed_by", "owner")
 
     def __init__(self, owner: type, attributes: list[tuple[str, str]]) -> None:
         self.owner = owner
-        # The second name, there for every class, makes the result a tuple.
-        self.getter = attrgetter(*(name for name, _ in attributes), "__class__")
-        self.seen = self._first = self.getter(owner)
+        self._names = [name for name, _ in attributes]
+        self._seen = self._first = self._held()
         self.is_passed_by = False
         """Something has been wrapped in a way that compiled code may pass by."""
         self._features = [feature for _, feature in attributes]
 
+    def _held(self) -> list[Any]:
+        """The attributes as they are held: bound ones are another object each time."""
+        return [getattr_static(self.owner, name, None) for name in self._names]
+
+    def has_changed(self) -> bool:
+        """Whether an attribute is not the one that was seen last."""
+        # A proxy is equal to what it wraps.
+        return any(now is not seen for now, seen in zip(self._held(), self._seen, strict=True))
+
     def replaced(self) -> set[str]:
         """The features of the attributes that are not the first ones; they count as seen now."""
-        self.seen = self.getter(self.owner)
-        triples = zip(self._features, self.seen, self._first, strict=False)
+        self._seen = self._held()
+        triples = zip(self._features, self._seen, self._first, strict=True)
         self.is_passed_by = False
         features = set()
         for feature, now, first in triples:
-            if now == first:  # A class method is another object each time.
+            if now is first:
                 continue
             if is_passable(now, first):
                 self.is_passed_by = True
@@ -207,7 +213,7 @@ class _Class:
 
 def _uses(function: Any) -> Iterator[tuple[ModuleType, str]]:
     """The globals that a function uses, and the attributes of those that are modules."""
-    code = getattr(function, "__code__", None)
+    code = code_of(function)
     if code is None:
         return
     module = sys.modules[function.__module__]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from pronghorn.fastapi.standins import NEEDS, STAND_INS, function_of, resolve
+from pronghorn.fastapi.standins import NEEDS, STAND_INS, code_of, function_of, resolve
 
 KNOWN = Path(__file__).with_name("known.json")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -27,7 +27,7 @@ DIGEST_BYTES = 8
 
 def fingerprint(function: Any) -> str:
     """The fingerprint of a Python function; "" for what has no code."""
-    code = getattr(function_of(function), "__code__", None)
+    code = code_of(function_of(function))
     if code is None:
         return ""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)

@@ -190,7 +190,7 @@ def _run_wrapped(app: Any, scope: Any, receive: Any, send: Any) -> Any:
             ours.follower = follower(outer, ours.starlette, _run_layers)
         if ours.follower is not None and ours.follower.can_follow():
             return ours.follower.follow(app, scope, receive, send)
-    return outer(app, scope, receive, send)
+    return super(FastAPI, app).__call__(scope, receive, send)
 
 
 def _run_layers(app: Any, scope: Any, receive: Any, send: Any) -> Any:

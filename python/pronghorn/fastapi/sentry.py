@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any
 
 from pronghorn.fastapi.fingerprints import is_known
+from pronghorn.fastapi.standins import code_of
 
 MIDDLEWARE = "sentry_sdk.integrations.starlette"
 HANDLER = "sentry_sdk.integrations.fastapi"
@@ -32,7 +33,7 @@ def is_passable(wrapper: Any, wrapped: Any) -> bool:
     for _ in range(WRAPPERS_MAX):
         if wrapper is wrapped:
             return True
-        if getattr(wrapper, "__code__", None) not in _known_codes(MIDDLEWARE):
+        if code_of(wrapper) not in _known_codes(MIDDLEWARE):
             return False
         names = wrapper.__code__.co_freevars
         wrapper = wrapper.__closure__[names.index("old_call")].cell_contents
@@ -74,8 +75,8 @@ def follower(outer: Any, wrapped: Any, run: Any) -> Any:
     """
     found: set[CodeType] = set()
     _collect(sys.modules[MIDDLEWARE].patch_asgi_app.__code__, found, (_APPLICATION,))
-    code = getattr(outer, "__code__", None)
-    if code not in found:
+    code = code_of(outer)
+    if code is None or code not in found:
         return None
     cells = zip(code.co_freevars, outer.__closure__, strict=True)
     closure = {name: cell.cell_contents for name, cell in cells}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 STAND_INS: dict[str, tuple[str, ...]] = {
@@ -311,6 +312,17 @@ def resolve(name: str) -> tuple[Any, str, Any]:
 
 def function_of(found: Any) -> Any:
     """The plain function behind a property, a class or static method."""
-    if isinstance(found, property):
+    if type(found) is property:
         return found.fget
-    return getattr(found, "__func__", found)
+    if type(found) in (classmethod, staticmethod, MethodType):
+        return found.__func__
+    return found
+
+
+def code_of(found: Any) -> CodeType | None:
+    """The code of a plain function.
+
+    None for all else: a proxy (as `wrapt` makes them) has the code of the function that it wraps,
+    and passes for it when it is asked for its class or compared.
+    """
+    return found.__code__ if type(found) is FunctionType else None
