@@ -252,11 +252,15 @@ def test_fields_about_the_connection_are_left_out(peer: Peer, key: str) -> None:
         (b"connection", b"close"),
         (b"keep-alive", b"1"),
         (b"Transfer-Encoding", b"chunked"),
+        (b"TE", b"gzip"),
+        (b"te", b"trailers"),
         (b"X-Kept", b"yes"),
     ]
     target = script(key, ("send", start_message(200, *headers)), ("send", body_message(b"a")))
     response = peer.get(target)
     assert response.header(b"x-kept") == b"yes"
+    # The only one that RFC 9113, 8.2.2, allows.
+    assert response.values(b"te") == [b"trailers"]
     names = {name for name, _ in response.headers}
     assert not names & {b"connection", b"keep-alive", b"transfer-encoding"}
     peer.assert_open()

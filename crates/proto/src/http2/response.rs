@@ -28,7 +28,8 @@ impl Defaults {
                 let colon = memchr::memchr(b':', line)?;
                 let value = syntax::trim(&line[colon + 1..]);
                 let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-                (!is_of_connection(&name)).then_some((name, HeaderValue::from_bytes(value).ok()?))
+                let value = HeaderValue::from_bytes(value).ok()?;
+                (!is_of_connection(&name, &value)).then_some((name, value))
             })
             .collect();
     }
@@ -144,11 +145,12 @@ fn keeps(
     if is_coding && !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(ApplicationError::InvalidHeaderValue);
     }
-    Ok(!is_of_connection(name))
+    Ok(!is_of_connection(name, value))
 }
 
-fn is_of_connection(name: &HeaderName) -> bool {
-    use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
+fn is_of_connection(name: &HeaderName, value: &HeaderValue) -> bool {
+    use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
     [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+        || (*name == TE && value != "trailers")
 }
