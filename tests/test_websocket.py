@@ -171,16 +171,18 @@ def test_client_that_leaves_during_the_handshake_is_gone(server: Server, key: st
         ({"headers": [(b"x-a", b"b\r\nc: d")]}, "Invalid HTTP header value."),
         ({"headers": [(b"x a", b"b")]}, "Invalid HTTP header name."),
         ({"subprotocol": "a\r\nb: c"}, "Invalid WebSocket subprotocol."),
+        ({"status": 401, "headers": [(b"x-a", b"b\r\nc: d")]}, "Invalid HTTP header value."),
+        ({"status": 4001, "headers": []}, "Invalid HTTP status."),
     ],
 )
-def test_what_would_split_the_answer_is_refused(
+def test_answer_that_cannot_be_sent_is_500(
     server: Server, key: str, given: dict[str, Any], error: str
 ) -> None:
-    with server.connect() as wire:
-        wire.send(handshake(f"/bad-accept/{key}?{quote(repr(given))}", host=server.host))
-        received = wire.read_all()
-    assert b"101" not in received
+    mark = server.stderr.count()
+    response = refusal(server, f"/bad-answer/{key}?{quote(repr(given))}")
+    assert (response.status, response.body) == (500, b"Internal Server Error")
     assert wait_for_records(server, key) == [error]
+    server.stderr.wait_for(r"connection rejected \(500 Internal Server Error\)", since=mark)
 
 
 # --- Denying -----------------------------------------------------------------------------------

@@ -99,15 +99,19 @@ async def late_accept(scope: Scope, receive: Receive, send: Send) -> None:
     await echo(scope, receive, send)
 
 
-@websocket_route("bad-accept")
-async def bad_accept(scope: Scope, receive: Receive, send: Send) -> None:
-    """Accepts with what may not go out, given as a literal in the query string."""
+@websocket_route("bad-answer")
+async def bad_answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts, or denies, with what may not go out, given as a literal in the query string."""
     import ast
     from urllib.parse import unquote
 
     given = ast.literal_eval(unquote(scope["query_string"].decode()))
     try:
-        await accept(receive, send, **given)
+        if "status" in given:
+            await receive()
+            await send({"type": "websocket.http.response.start", **given})
+        else:
+            await accept(receive, send, **given)
     except RuntimeError as error:
         RECORDS[argument(scope)].append(str(error))
         raise

@@ -97,10 +97,7 @@ impl Exchange<WebSocket> {
         let first: SmallVec<[(&[u8], &[u8]); 4]> = handshake.fields().collect();
         let tunnel = event::Tunnel { first: &first, headers: &pairs(headers), last };
         let opened = self.streams.submit(self.stream(), &Outbound::Tunnel(tunnel));
-        let flow = opened.inspect_err(|_| {
-            self.end(1006, None);
-            self.abort_stream();
-        })?;
+        let flow = opened.inspect_err(|&error| self.handshake_failed(error))?;
         self.application.log(Level::Info, "connection open");
         let socket = websocket::WebSocket::new(
             Instant::now(),
@@ -144,10 +141,7 @@ impl Exchange<WebSocket> {
         self.kind.change(pronghorn_proto::asgi::websocket::Exchange::deny)?;
         let start = Outbound::Start { status, headers: &pairs(headers) };
         let flow = self.streams.submit(self.stream(), &start);
-        let flow = flow.inspect_err(|_| {
-            self.end(1006, None);
-            self.abort_stream();
-        })?;
+        let flow = flow.inspect_err(|&error| self.handshake_failed(error))?;
         self.log_outcome(&status.to_string());
         self.log_rejected(status);
         Ok(flow)
@@ -178,6 +172,16 @@ impl Exchange<WebSocket> {
         self.log_rejected(status);
         self.denied();
         self.streams.attend_soon(self.stream());
+    }
+
+    /// Nothing of the application's answer to the handshake has been sent.
+    fn handshake_failed(&self, error: ApplicationError) {
+        if matches!(error, ApplicationError::Disconnected) {
+            self.end(1006, None);
+            self.abort_stream();
+        } else {
+            self.refuse(500, b"Internal Server Error");
+        }
     }
 
     fn denied(&self) {
