@@ -46,6 +46,15 @@ def test_workers_end_with_their_parent(pair: Server, number: signal.Signals) -> 
     assert pair.stdout.text().count("lifespan shutdown") == 2
 
 
+def test_nothing_is_left_open_at_the_end(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "always::ResourceWarning")
+    server = start(APP, "--workers", "2")
+    wait_for_started(server, 2)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert "ResourceWarning" not in server.stderr.text()
+
+
 def test_killed_worker_is_replaced(pair: Server) -> None:
     victim, other = worker_pids(pair)
     since = pair.stderr.count()

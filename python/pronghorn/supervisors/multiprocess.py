@@ -91,6 +91,7 @@ class Multiprocess:
         self._close_sockets()
         self.terminate_all()
         self.join_all()
+        self.signal_queue.close()
         self._log_process("Stopping parent process [%d]")
 
     def init_processes(self) -> None:

@@ -25,26 +25,38 @@ class SignalQueue(list[int]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._near, self._far = socket.socketpair()
-        self._near.setblocking(False)
-        self._far.setblocking(False)
+        self._pair: tuple[socket.socket, socket.socket] | None = None
 
     def listen(self) -> None:
-        """Take the signals from now on."""
+        """Take the signals from now on, until `close`."""
+        self._pair = socket.socketpair()
+        for each in self._pair:
+            each.setblocking(False)
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._came)
+
+    def close(self) -> None:
+        """Give back what ends waits; signals that come are still queued."""
+        for each in self._pair or ():
+            each.close()
+        self._pair = None
 
     def wait(self, others: list[Any], timeout_s: float) -> None:
         """Return when a signal comes, one of the others is ready, or the time is over."""
         if self:
             return
-        wait([self._near, *others], timeout_s)
+        if self._pair is None:
+            wait(others, timeout_s)
+            return
+        near, _ = self._pair
+        wait([near, *others], timeout_s)
         with suppress(BlockingIOError):
-            while self._near.recv(256):
+            while near.recv(256):
                 pass
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         self.append(number)
-        with suppress(OSError):
-            self._far.send(b".")
+        if self._pair:
+            with suppress(OSError):
+                self._pair[1].send(b".")
