@@ -375,6 +375,14 @@ uvicorn._ansi style
 uvicorn._compat asyncio_run iscoroutinefunction
 uvicorn._subprocess get_subprocess subprocess_started spawn
 uvicorn._types ASGIApplication ASGI3Application Scope HTTPScope WWWScope ASGIReceiveCallable
+uvicorn._types ASGI2Application ASGI2Protocol ASGISendCallable ASGIReceiveEvent ASGISendEvent
+uvicorn._types HTTPRequestEvent HTTPResponseStartEvent HTTPResponseBodyEvent HTTPDisconnectEvent
+uvicorn._types HTTPResponseDebugEvent HTTPServerPushEvent HTTPResponseTrailersEvent
+uvicorn._types WebSocketScope WebSocketEvent WebSocketAcceptEvent WebSocketCloseEvent
+uvicorn._types WebSocketResponseStartEvent WebSocketResponseBodyEvent WebSocketDisconnectEvent
+uvicorn._types LifespanScope LifespanStartupCompleteEvent LifespanStartupFailedEvent
+uvicorn._types LifespanShutdownCompleteEvent LifespanShutdownFailedEvent LifespanStartupEvent
+uvicorn._types Environ StartResponse ExcInfo WSGIApp
 uvicorn.workers UvicornWorker UvicornH11Worker
 uvicorn.supervisors ChangeReload Multiprocess
 uvicorn.supervisors.multiprocess Multiprocess Process SIGNALS
@@ -408,6 +416,59 @@ def test_import_paths_are_those_of_uvicorn(install: str) -> None:
     assert is_ours == str(bool(install))
     assert address == "::1:5 True"
     assert (http, loop) == ("h11", "None")
+
+
+HELPERS = """
+import asyncio, socket
+from pathlib import Path
+from uvicorn import Config
+from uvicorn.middleware.wsgi import WSGIMiddleware
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.supervisors.basereload import BaseReload
+from uvicorn.supervisors.watchfilesreload import FileFilter
+
+class Transport(asyncio.Transport):
+    def __init__(self, client):
+        super().__init__({"socket": client})
+
+with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_connection(server.getsockname()) as client:
+        print(get_remote_addr(Transport(client)) == server.getsockname())
+        print(get_local_addr(Transport(client)) == client.getsockname())
+    print(get_remote_addr(Transport(server)))
+
+class Mine(WSGIMiddleware):
+    pass
+
+print(isinstance(Mine(print), WSGIMiddleware))
+
+Path("vendor").mkdir()
+excludes = ["vendor", "c*.py"]
+config = Config("main:app", reload=True, reload_excludes=excludes, log_level="error")
+changed = [Path("app.py"), Path("vendor/app.py"), Path("cached.py")]
+print([FileFilter(config)(each) for each in changed])
+
+class Watching(BaseReload):
+    def should_restart(self):
+        self.should_exit.set()
+        self.pause()
+        print("goes on after the end")
+
+print(list(Watching(config, None, [])))
+"""
+
+
+@pytest.mark.parametrize("install", ["", "import pronghorn.compat.uvicorn"], ids=["real", "ours"])
+def test_helpers_do_what_uvicorns_do(install: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{install}\n{HELPERS}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    expected = ["True", "True", "None", "True", "[True, False, False]", "[]"]
+    assert (done.stdout.splitlines(), done.stderr) == (expected, "")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,22 @@ class WebSocketSendEvent(TypedDict):
     text: NotRequired[str | None]
 
 
+class WebSocketResponseStartEvent(TypedDict):
+    """The head of a response with which the application refuses the connection."""
+
+    type: Literal["websocket.http.response.start"]
+    status: int
+    headers: NotRequired[Headers]
+
+
+class WebSocketResponseBodyEvent(TypedDict):
+    """A part of that response's body."""
+
+    type: Literal["websocket.http.response.body"]
+    body: NotRequired[bytes]
+    more_body: NotRequired[bool]
+
+
 class WebSocketCloseEvent(TypedDict):
     """The application closes, or refuses, the connection."""
 
@@ -213,6 +229,8 @@ ASGISendEvent: TypeAlias = (
     | HTTPResponseEarlyHintEvent
     | WebSocketAcceptEvent
     | WebSocketSendEvent
+    | WebSocketResponseStartEvent
+    | WebSocketResponseBodyEvent
     | WebSocketCloseEvent
     | LifespanSendEvent
 )

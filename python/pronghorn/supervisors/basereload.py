@@ -87,8 +87,9 @@ class BaseReload:
         raise NotImplementedError("a way to reload overrides should_restart()")
 
     def pause(self) -> None:
-        """Wait for `reload_delay`, or for the end."""
-        self.should_exit.wait(self.config.reload_delay)
+        """Wait for `reload_delay`; when told to end, ends the loop that waits for changes."""
+        if self.should_exit.wait(self.config.reload_delay):
+            raise StopIteration
 
     def signal_handler(self, sig: int, frame: object) -> None:
         """End; by a second SIGINT at once."""

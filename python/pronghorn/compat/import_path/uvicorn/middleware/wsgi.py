@@ -1,5 +1,11 @@
 """WSGI applications."""
 
-from pronghorn.interfaces import wsgi_middleware as WSGIMiddleware  # noqa: N812 (Uvicorn's name)
+from pronghorn import interfaces
+
+try:
+    # The class itself: programs derive from it.
+    from a2wsgi import WSGIMiddleware
+except ImportError:
+    WSGIMiddleware = interfaces.wsgi_middleware  # type: ignore[assignment, misc]
 
 __all__ = ["WSGIMiddleware"]

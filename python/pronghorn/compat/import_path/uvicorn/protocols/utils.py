@@ -17,12 +17,19 @@ def get_client_addr(scope: WWWScope) -> str:
 
 def get_remote_addr(transport: asyncio.BaseTransport) -> Address | None:
     """The peer's host and port; None for a Unix socket."""
-    return _internet(transport.get_extra_info("peername"))
+    socket = transport.get_extra_info("socket")
+    if socket is None:
+        return _internet(transport.get_extra_info("peername"))
+    try:
+        return _internet(socket.getpeername())
+    except OSError:
+        return None
 
 
 def get_local_addr(transport: asyncio.BaseTransport) -> ServerAddress | None:
     """The server's host and port, or the path of its Unix socket."""
-    name = transport.get_extra_info("sockname")
+    socket = transport.get_extra_info("socket")
+    name = transport.get_extra_info("sockname") if socket is None else socket.getsockname()
     return (name, None) if isinstance(name, str) else _internet(name)
 
 
