@@ -239,12 +239,18 @@ def test_shutdown_tells_both_sides_at_once(start: Start, key: str) -> None:
     assert server.wait() == -signal.SIGTERM
 
 
-def test_shutdown_does_not_wait_for_clients_that_do_not_answer(start: Start) -> None:
+@pytest.mark.parametrize(("path", "code"), [("/echo", 1012), ("/close/key/4000/why", 4000)])
+def test_shutdown_does_not_wait_for_clients_that_do_not_answer(
+    start: Start, path: str, code: int
+) -> None:
     server = start(APP)
-    with WebSocket(server, "/echo") as socket:
+    with WebSocket(server, path) as socket:
+        if code == 4000:  # The application has closed before.
+            socket.expect_close(code)
         begun = time.monotonic()
         server.signal(signal.SIGTERM)
-        socket.expect_close(1012)
+        if code == 1012:
+            socket.expect_close(code)
         assert server.wait() == -signal.SIGTERM
         assert time.monotonic() - begun < 5
 

@@ -343,6 +343,16 @@ fn own_close_is_not_waited_for_longer_than_ten_seconds() {
     assert!(driver.socket.is_closed());
 }
 
+#[test]
+fn own_close_that_is_hastened_is_waited_for_no_longer() {
+    let mut driver = Driver::plain();
+    driver.socket.close(driver.now, &driver.limits, 1000, "", &mut driver.output).unwrap();
+    driver.socket.hasten(driver.now, Duration::from_secs(2));
+    driver.socket.hasten(driver.now, Duration::from_secs(20));
+    assert_eq!(driver.timeout(Duration::from_secs(1), false), Expired::NotYet);
+    assert_eq!(driver.timeout(Duration::from_secs(1), false), Expired::Over);
+}
+
 // --- Keep-alive --------------------------------------------------------------------------------
 
 fn pinged() -> (Driver, Vec<u8>) {

@@ -3,7 +3,7 @@
 //! The caller feeds `receive` with the stream's bytes and takes one event at a time, which is how it
 //! holds a peer back that sends faster than the application takes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::deadline::after;
 use crate::error::Failure;
@@ -356,6 +356,13 @@ impl WebSocket {
             self.state = State::Closing { until: after(now, limits.close_timeout) };
         }
         Ok(())
+    }
+
+    /// Waits no longer than this for the close frame that answers ours.
+    pub fn hasten(&mut self, now: Instant, grace: Duration) {
+        if let State::Closing { until } = &mut self.state {
+            *until = after(now, grace).min(*until);
+        }
     }
 
     /// Nothing is read any more. The close frame that answers this is owed, unless ours was first.

@@ -33,7 +33,7 @@ use crate::asgi::websocket::tunnel::Tunnel;
 use crate::ffi::error::Raised;
 use crate::ffi::native::{Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
-use crate::settings::READ_BYTES;
+use crate::settings::{DRAINED_CLOSE_GRACE, READ_BYTES};
 use crate::stream::{Flow, Handshakes, StreamId, Streams};
 
 /// What an exchange has for a `websocket` scope.
@@ -333,11 +333,10 @@ impl Exchange<WebSocket> {
         }
         let now = Instant::now();
         let Some(common) = self.websockets() else { return };
-        let mut limits = common.limits.clone();
-        limits.close_timeout = crate::settings::DRAINED_CLOSE_GRACE;
         self.write(|socket, _, out| {
             // It may be closing already.
-            let _ = socket.close(now, &limits, 1012, "", out);
+            let _ = socket.close(now, &common.limits, 1012, "", out);
+            socket.hasten(now, DRAINED_CLOSE_GRACE);
         });
         self.end(1012, None);
         self.arm();
