@@ -41,6 +41,40 @@ async def events(request):
 app = Starlette(routes=[Route("/", events)])
 """
 
+AT_EXIT = """
+import atexit, os, socket, threading, time
+
+def end():
+    server.should_exit = True
+    thread.join()
+    print("ended")
+
+if ENDS:
+    # Before Pronghorn is imported, so that it is called last.
+    atexit.register(end)
+
+import pronghorn
+
+async def app(scope, receive, send):
+    begun.set()
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        open(os.devnull).close()
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body"})
+
+begun = threading.Event()
+config = pronghorn.Config(app, port=0, lifespan="off", access_log=False, log_level="error")
+server = pronghorn.Server(config)
+thread = threading.Thread(target=server.run, daemon=True)
+thread.start()
+while not server.started:
+    time.sleep(0.005)
+client = socket.create_connection(server.servers[0].sockets[0].getsockname())
+client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+begun.wait()
+"""
+
 WSGI_APPS = """
 import flask
 flask_app = flask.Flask("site")
@@ -140,6 +174,18 @@ def test_server_in_a_thread_is_polled_asked_for_its_port_and_ended() -> None:
     server.should_exit = True
     thread.join(WAIT_S_MAX)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("ends", "said"), [(False, ""), (True, "ended\n")])
+def test_program_ends_while_its_thread_serves_a_request(ends: bool, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"ENDS = {ends}\n{AT_EXIT}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 def test_formatter_that_overrides_colours_is_obeyed() -> None:

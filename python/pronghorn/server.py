@@ -23,7 +23,7 @@ from socket import AF_UNIX, socket
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pronghorn import systemd
+from pronghorn import rest_at_exit, systemd
 from pronghorn._engine import Engine
 from pronghorn.addresses import addresses_of
 from pronghorn.browser_reload import BrowserReload
@@ -357,6 +357,7 @@ class Server:
         if config.limit_concurrency is None:  # which counts silent connections as well
             self._deferred_accept = DeferredAccept(self.servers)
         self._loop.add_reader(engine.fileno(), engine.on_ready)
+        rest_at_exit.add(self._loop)
 
     def _listen(self, engine: Engine) -> None:
         if self.config.ssl is not None:
@@ -406,6 +407,7 @@ class Server:
                         self._loop.remove_reader(engine.fileno())
                     engine.close()
         finally:
+            rest_at_exit.discard(self._loop)
             self._close_listeners()
 
     def _close_listeners(self) -> None:
