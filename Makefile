@@ -31,10 +31,14 @@ test-rust:
 h2spec: $(VENV)/.built
 	$(BIN)/python tests/h2spec.py
 
-## lint: formatting, types and the stub of the native module
+## lint: formatting, types, the fuzz targets and the stub of the native module
 lint: $(VENV)/.built
 	cargo fmt --check
+	cargo fmt --manifest-path crates/proto/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+	# Without libFuzzer, which is only needed to run them.
+	CUSTOM_LIBFUZZER_PATH=/none/libnone.a cargo clippy --manifest-path crates/proto/fuzz/Cargo.toml \
+		-- --deny warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -43,6 +47,7 @@ lint: $(VENV)/.built
 ## format: bring all sources into shape
 format: $(VENV)/.installed
 	cargo fmt
+	cargo fmt --manifest-path crates/proto/fuzz/Cargo.toml
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

@@ -10,6 +10,7 @@
 use libfuzzer_sys::fuzz_target;
 
 use pronghorn_proto::deadline::Expired;
+use pronghorn_proto::event::{Outbound, Tunnel};
 use pronghorn_proto::head::{self, Version};
 use pronghorn_proto::http1::Next;
 use pronghorn_proto::limits::Limits;
@@ -181,11 +182,20 @@ struct Session {
     sent: Vec<Sent>,
     /// It was refused or aborted, or a response has ended it.
     is_over: bool,
+    tunnel: Option<Opened>,
+}
+
+/// A tunnel that has been opened.
+struct Opened {
+    /// How much had come as bodies of requests.
+    before: usize,
+    /// What has come since.
+    received: Vec<u8>,
 }
 
 impl Session {
     fn new(limits: &Limits) -> Self {
-        Self { driver: Driver::unanswered(limits), sent: Vec::new(), is_over: false }
+        Self { driver: Driver::unanswered(limits), sent: Vec::new(), is_over: false, tunnel: None }
     }
 
     fn run(mut self, script: &[u8], input: &[u8]) {
@@ -208,8 +218,13 @@ impl Session {
     fn receive(&mut self, piece: &[u8]) {
         let events = self.driver.record.events.len();
         let answered = self.sent.last().is_none_or(|sent| sent.is_complete);
+        let goes_through = self.driver.connection.is_tunnel();
         self.driver.send(piece);
         let record: &Record = &self.driver.record;
+        if let Some(tunnel) = self.tunnel.as_mut().filter(|_| goes_through) {
+            tunnel.received.extend_from_slice(piece);
+            assert_eq!(record.body()[tunnel.before..], tunnel.received, "{record:?}");
+        }
         if self.is_over {
             assert_eq!(record.events.len(), events, "nothing is understood any more: {record:?}");
             assert!(self.driver.pending.is_empty());
@@ -225,6 +240,9 @@ impl Session {
     }
 
     fn act(&mut self, action: u8) {
+        if self.driver.record.is_handed_over() {
+            return;
+        }
         let (action, variant) = (action % 16, action / 16);
         match action {
             0..=2 => self.start(variant),
@@ -239,6 +257,7 @@ impl Session {
             12 | 13 => self.next(),
             14 => self.time_passes(variant),
             _ => match variant {
+                5 => self.open_tunnel(),
                 6 => self.reject(400),
                 7 => self.abort(),
                 _ => {}
@@ -278,6 +297,21 @@ impl Session {
         }
     }
 
+    fn open_tunnel(&mut self) {
+        let tunnel = Tunnel {
+            first: &[(b"Connection", b"Upgrade")],
+            headers: &[(b"x", b"y")],
+            last: Some((b"Upgrade", b"websocket")),
+        };
+        let (before, received) = (self.driver.record.body().len(), self.driver.pending.clone());
+        if self.driver.submit(&Outbound::Tunnel(tunnel)).is_ok() {
+            let sent = self.sent.last_mut().expect("a request");
+            assert!(sent.status.is_none() && !sent.is_complete && !self.is_over);
+            sent.status = Some(101);
+            self.tunnel = Some(Opened { before, received });
+        }
+    }
+
     fn next(&mut self) {
         let next = self.driver.next();
         let is_complete = self.sent.last().is_some_and(|sent| sent.is_complete);
@@ -285,6 +319,7 @@ impl Session {
             Next::Close { .. } => self.is_over = true,
             Next::Request | Next::Drain => assert!(is_complete && !self.is_over),
             Next::Response => assert!(!self.is_over),
+            Next::Tunnel => assert!(self.tunnel.is_some() && !is_complete && !self.is_over),
         }
     }
 
@@ -327,6 +362,10 @@ impl Session {
                     let has_body = response.framing != Framing::None;
                     assert_eq!(response.body, if has_body { &*sent.body } else { b"" });
                     assert!(is_last || !response.closes, "{sent:?}");
+                    if response.status == 101 {
+                        assert!(is_last && output == sent.body, "{sent:?}");
+                        return;
+                    }
                 }
                 Some(response) => {
                     // The head was taken back, or there was none.

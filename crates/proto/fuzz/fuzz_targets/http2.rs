@@ -133,7 +133,7 @@ fn pieces_make_no_difference(limits: &Limits, script: &[u8], input: &[u8]) {
             .values()
             .flatten()
             .all(|event| matches!(event, Event::Head(_) | Event::Body(_) | Event::End));
-    if is_calm && whole.events.len() > 0 {
+    if is_calm && !whole.events.is_empty() {
         let pieces = run(limits, in_pieces(input, script));
         assert_eq!(pieces, whole);
     }
