@@ -136,6 +136,8 @@ def test_server_ends_in_time_at_any_moment(
         options += certificates.issue("localhost", file="ends").options
     for _ in range(MOMENTS_EACH):
         server = start(APP, *options)
+        # A supervisor says where it listens before it handles signals.
+        server.stderr.wait_for("Started server process")
         with contextlib.ExitStack() as stack:
             for _ in range(chance.randrange(12)):
                 begin_something(stack, server, client, chance)
