@@ -76,11 +76,16 @@ def test_an_unknown_release_works_and_one_line_says_so(
     assert "\n" not in line
 
 
-def test_another_python_is_an_unknown_release(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_an_unknown_release(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fingerprints, "PYTHON", "3.99")
     fingerprints.known.cache_clear()
     try:
         assert set(fingerprints.unknown_functions()) == set(FEATURES)
+        install()
+        works(app)
+        assert " on Python 3.99 " in installing.start_up_line()[1]
     finally:
         fingerprints.known.cache_clear()
 

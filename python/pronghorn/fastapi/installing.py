@@ -112,7 +112,7 @@ def start_up_line() -> tuple[int, str]:
     """What is on, for the log, with its level; "" where FastAPI has not been imported."""
     if not state.is_installed:
         return logging.INFO, ""
-    from pronghorn.fastapi.fingerprints import release
+    from pronghorn.fastapi.fingerprints import PYTHON, release
 
     versions = f"{release('FastAPI')}, {release('Starlette')}"
     if not state.unknown:
@@ -120,5 +120,6 @@ def start_up_line() -> tuple[int, str]:
     off = ", ".join(sorted(set(state.unknown) | (set(STAND_INS) - state.features)))
     what = "in part" if state.features else "off"
     return logging.WARNING, (
-        f"FastAPI accelerator is {what}: it does not know {versions} well enough for: {off}."
+        f"FastAPI accelerator is {what}: it does not know {versions} on Python {PYTHON} well "
+        f"enough for: {off}."
     )
