@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from pronghorn.fastapi import hooks
 from pronghorn.fastapi.plans import Plan, make_plan, observer
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from accelerator.ask import ask
@@ -376,3 +377,26 @@ def test_an_application_that_is_left_to_fastapi_is_looked_at_once(
     assert ask(app).json == "value"
     assert len(looks) == 2 * accelerated
     assert not accelerated or isinstance(hooks.plan_of(app), Plan)
+
+
+def test_the_call_of_a_base_class_beside_fastapi_is_passed_through(accelerated: bool) -> None:
+    calls: list[str] = []
+
+    class Counted(Starlette):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            calls.append(scope["path"])
+            await super().__call__(scope, receive, send)
+
+    class Application(FastAPI, Counted):
+        pass
+
+    app = Application()
+
+    @app.get("/")
+    async def root() -> str:
+        return "root"
+
+    assert ask(app).json == "root"
+    assert calls == ["/"]
+    if accelerated:
+        assert make_plan(app, hooks.changes) is None

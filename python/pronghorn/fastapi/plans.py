@@ -19,6 +19,7 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRouter
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
 from starlette._utils import get_route_path
+from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
@@ -263,6 +264,7 @@ def make_plan(app: Any, changes: Changes) -> Plan | None:
         or not _is_wanted(app)
         or app.debug
         or getattr(app.middleware_stack, "debug", False)
+        or not _leads_to_starlette(type(app))
         or not _has_own_stack(app.router)
         or "routing" not in changes.features
     ):
@@ -273,6 +275,12 @@ def make_plan(app: Any, changes: Changes) -> Plan | None:
 
 def _is_wanted(thing: Any) -> bool:
     return getattr(thing, SWITCH, True) is not False
+
+
+def _leads_to_starlette(kind: type) -> bool:
+    """Whether FastAPI's `__call__` calls Starlette's, and not that of a base class in between."""
+    bases = kind.__mro__[kind.__mro__.index(FastAPI) + 1 :]
+    return next(each for each in bases if "__call__" in vars(each)) is Starlette
 
 
 def _has_own_stack(router: Any) -> bool:
