@@ -16,6 +16,7 @@ from pronghorn.fastapi import hooks
 from pronghorn.fastapi.plans import Plan, make_plan, observer
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from accelerator.ask import ask
 
@@ -400,3 +401,28 @@ def test_the_call_of_a_base_class_beside_fastapi_is_passed_through(accelerated: 
     assert calls == ["/"]
     if accelerated:
         assert make_plan(app, hooks.changes) is None
+
+
+def test_what_a_middleware_patches_when_it_is_made_counts_from_the_first_request_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    class Patching:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+            call = ServerErrorMiddleware.__call__
+            monkeypatch.setattr(ServerErrorMiddleware, "__call__", noticed(call, calls))
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Patching)
+
+    @app.get("/")
+    async def root() -> str:
+        return "root"
+
+    assert ask(app).json == "root"
+    assert len(calls) == 1

@@ -104,6 +104,8 @@ def _new_plan(app: Any) -> Plan | None:
     try:
         if app.middleware_stack is None:
             app.middleware_stack = app.build_middleware_stack()
+            # Layers may patch functions when they are made, as Elastic APM's does.
+            changes.look()
         plan = make_plan(app, changes)
     except Exception:
         logger.debug("The accelerator leaves an application to FastAPI.", exc_info=True)
