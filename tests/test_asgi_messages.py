@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from typing import Any
 
 import pytest
 from support.endpoints_script import Step, body_message, script, start_message
-from support.remote import open_gate, records, wait_for_record, wait_for_waiting
+from support.remote import open_gate, records, wait_for_record, wait_for_records, wait_for_waiting
 from support.server import Server
 from support.wire import ClosedError, TruncatedError
 
@@ -359,3 +360,13 @@ def test_send_waits_while_the_client_does_not_read(server: Server, key: str) -> 
         assert wire.response().body == b"x" * (32 << 20)
         wire.assert_open()
     wait_for_record(server, key, ("finished",))
+
+
+def test_send_costs_no_more_behind_thousands_of_pieces_that_wait(server: Server, key: str) -> None:
+    # As tasks do that each send one: nothing keeps them from it. Longer ones are not copied.
+    count, length = 200, 5000
+    with server.connect() as wire:
+        wire.send_request("GET", f"/pieces-that-wait/{key}/{count}/{length}")
+        [batches_s] = wait_for_records(server, key)
+        assert statistics.median(batches_s[-5:]) < 5 * statistics.median(batches_s[:5])
+        assert wire.response().body == b"x" * (100 * count * length)

@@ -173,6 +173,23 @@ async def held_body(scope: Scope, receive: Receive, send: Send) -> None:
     await piece(send, b"", more_body=False)
 
 
+@route("pieces-that-wait")
+async def pieces_that_wait(scope: Scope, receive: Receive, send: Send) -> None:
+    """A hundred batches of so many pieces, none awaited; records each batch's time on the CPU."""
+    key, count, length = argument(scope), int(argument(scope, 1)), int(argument(scope, 2))
+    body = b"x" * length
+    await start(send)
+    batches_s = []
+    for _ in range(100):
+        began = time.thread_time()
+        for _ in range(count):
+            last = send({"type": "http.response.body", "body": body, "more_body": True})
+        batches_s.append(time.thread_time() - began)
+    RECORDS[key].append(batches_s)
+    await last
+    await piece(send, b"", more_body=False)
+
+
 @route("receive-in-task")
 async def receive_in_task(scope: Scope, receive: Receive, send: Send) -> None:
     """Once the gate is open another task receives, and records the messages, to the disconnect."""

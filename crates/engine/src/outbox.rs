@@ -23,8 +23,13 @@ const PARTS_KEPT: usize = 4;
 pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
-    /// What is elsewhere, each before the byte at its position.
+    /// What is elsewhere, each behind so many bytes of its own that wait between it and the part
+    /// before it. Nothing here is counted by walking the parts: there may be thousands.
     parts: VecDeque<(usize, Part)>,
+    /// Where the bytes begin that follow the last part.
+    tail: usize,
+    /// What is in all parts.
+    elsewhere: u128,
 }
 
 #[derive(Debug)]
@@ -33,23 +38,11 @@ enum Part {
     File(FilePart),
 }
 
-impl Part {
-    fn remaining(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::File(file) => usize::try_from(file.remaining()).unwrap_or(usize::MAX),
-        }
-    }
-}
-
 impl Outbox {
     /// Bytes that wait, those of files included.
     pub fn unsent(&self) -> usize {
         let own = self.bytes.len() - self.sent;
-        if self.parts.is_empty() {
-            return own;
-        }
-        self.parts.iter().fold(own, |sum, (_, part)| sum.saturating_add(part.remaining()))
+        own.saturating_add(usize::try_from(self.elsewhere).unwrap_or(usize::MAX))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -58,7 +51,7 @@ impl Outbox {
 
     /// The bytes of its own that wait, up to what is elsewhere.
     fn waiting(&self) -> &[u8] {
-        let end = self.parts.front().map_or(self.bytes.len(), |(position, _)| *position);
+        let end = self.parts.front().map_or(self.bytes.len(), |(own, _)| self.sent + own);
         &self.bytes[self.sent..end]
     }
 
@@ -69,12 +62,20 @@ impl Outbox {
     /// Adds bytes that somebody keeps.
     pub fn push_kept(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            self.parts.push_back((self.bytes.len(), Part::Bytes(bytes)));
+            self.elsewhere += bytes.len() as u128;
+            self.push_part(Part::Bytes(bytes));
         }
     }
 
     fn push_file(&mut self, file: FilePart) {
-        self.parts.push_back((self.bytes.len(), Part::File(file)));
+        self.elsewhere += u128::from(file.remaining());
+        self.push_part(Part::File(file));
+    }
+
+    fn push_part(&mut self, part: Part) {
+        let before = if self.parts.is_empty() { self.sent } else { self.tail };
+        self.tail = self.bytes.len();
+        self.parts.push_back((self.tail - before, part));
     }
 
     /// So many of the bytes that wait have gone, none of them a file's.
@@ -83,12 +84,16 @@ impl Outbox {
             let own = self.waiting().len().min(count);
             self.sent += own;
             count -= own;
-            let Some((_, Part::Bytes(bytes))) = self.parts.front_mut().filter(|_| count > 0) else {
+            let Some((before, part)) = self.parts.front_mut() else { break };
+            *before -= own;
+            let Part::Bytes(bytes) = part else { break };
+            if count == 0 {
                 break;
-            };
+            }
             let kept = bytes.len().min(count);
             bytes.advance(kept);
             count -= kept;
+            self.elsewhere -= kept as u128;
             if bytes.is_empty() {
                 self.parts.pop_front();
             }
@@ -104,7 +109,10 @@ impl Outbox {
             if self.waiting().is_empty()
                 && let Some((_, Part::File(part))) = self.parts.front_mut()
             {
-                let sent = transport.send_file(part, budget)?;
+                let before = part.remaining();
+                let outcome = transport.send_file(part, budget);
+                self.elsewhere -= u128::from(before - part.remaining());
+                let sent = outcome?;
                 total = total.saturating_add(usize::try_from(sent).unwrap_or(usize::MAX));
                 budget -= sent.min(budget);
                 if part.remaining() > 0 {
@@ -129,9 +137,9 @@ impl Outbox {
         let mut slices = SmallVec::<[IoSlice<'_>; 8]>::new();
         let mut position = self.sent;
         let mut follows = self.parts.len() > SENT_PIECES_MAX;
-        for (until, part) in self.parts.iter().take(SENT_PIECES_MAX) {
-            slices.push(IoSlice::new(&self.bytes[position..*until]));
-            position = *until;
+        for (own, part) in self.parts.iter().take(SENT_PIECES_MAX) {
+            slices.push(IoSlice::new(&self.bytes[position..position + own]));
+            position += own;
             match part {
                 Part::Bytes(bytes) => slices.push(IoSlice::new(bytes)),
                 Part::File(_) => {
@@ -156,21 +164,21 @@ impl Outbox {
         while self.waiting().len() < bytes_min {
             let waiting = self.waiting().len();
             match self.parts.front_mut() {
-                Some((position, Part::Bytes(bytes))) => {
+                Some((_, Part::Bytes(bytes))) => {
                     if waiting == 0 && bytes.len() >= bytes_min {
                         break;
                     }
                     let piece = bytes.split_to((bytes_min - waiting).min(bytes.len()));
-                    let position = *position;
-                    self.put_first(position, &piece);
+                    let is_all = bytes.is_empty();
+                    self.put_first(&piece, is_all);
                 }
-                Some((position, Part::File(file))) if *budget > 0 => {
+                Some((_, Part::File(file))) if *budget > 0 => {
                     let count = file.remaining().min(*budget).min(FILE_READ_BYTES);
                     let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
                     let count = file.read(&mut piece)?;
-                    let position = *position;
+                    let is_all = file.remaining() == 0;
                     *budget -= count as u64;
-                    self.put_first(position, &piece[..count]);
+                    self.put_first(&piece[..count], is_all);
                 }
                 _ => break,
             }
@@ -181,14 +189,21 @@ impl Outbox {
         })
     }
 
-    /// Puts a piece that has been taken off the first part among the bytes in front of it.
-    fn put_first(&mut self, position: usize, piece: &[u8]) {
-        if self.parts.front().is_some_and(|(_, part)| part.remaining() == 0) {
-            self.parts.pop_front();
-        }
+    /// Puts a piece that has been taken off the first part, or was all of it, among the bytes in
+    /// front of it.
+    fn put_first(&mut self, piece: &[u8], is_all: bool) {
+        let Some((own, _)) = self.parts.front_mut() else { return };
+        let position = self.sent + *own;
+        *own += piece.len();
+        let own = *own;
         self.bytes.splice(position..position, piece.iter().copied());
-        for (position, _) in &mut self.parts {
-            *position += piece.len();
+        self.tail += piece.len();
+        self.elsewhere -= piece.len() as u128;
+        if is_all {
+            self.parts.pop_front();
+            if let Some((next, _)) = self.parts.front_mut() {
+                *next += own;
+            }
         }
     }
 
@@ -200,9 +215,7 @@ impl Outbox {
         } else if self.sent > HIGH_WATER_BYTES.max(self.bytes.len() / 2) {
             // Moved at most as often as the bytes have been halved, however many there are.
             self.bytes.drain(..self.sent);
-            for (position, _) in &mut self.parts {
-                *position -= self.sent;
-            }
+            self.tail = self.tail.saturating_sub(self.sent);
             self.sent = 0;
         }
     }
