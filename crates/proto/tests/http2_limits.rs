@@ -263,3 +263,29 @@ fn honest_work_pays_for_them() {
     }
     assert_eq!(goaway(&mut driver), None);
 }
+
+#[test]
+fn long_answer_pays_for_its_windows_as_they_open() {
+    const PIECE: u32 = 8 * 1024;
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(65_535)).send(&get(1));
+    driver.answer(1, &vec![b'x'; 8 << 20]);
+    while driver.connection.unsent(1) > 0 {
+        driver.send(&window_update(1, PIECE)).send(&window_update(0, PIECE));
+        assert_eq!(goaway(&mut driver), None);
+    }
+    assert!(driver.connection.is_idle());
+    assert!(!driver.connection.is_closed());
+}
+
+#[test]
+fn answer_that_waits_pays_for_nothing() {
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(0)).send(&get(1));
+    driver.answer(1, &vec![b'x'; 8 << 20]);
+    // One byte at a time costs more than it is worth.
+    for _ in 0..2000 {
+        driver.send(&window_update(1, 1));
+    }
+    assert_eq!(goaway(&mut driver), Some(ENHANCE_YOUR_CALM));
+}

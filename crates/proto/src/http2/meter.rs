@@ -58,6 +58,14 @@ pub struct Meter {
     earned_bytes: usize,
 }
 
+/// What of answers had room.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    pub bytes: usize,
+    /// So many of the pieces that an application sent are gone with them.
+    pub pieces: usize,
+}
+
 /// What a frame was, once it is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -103,10 +111,12 @@ impl Meter {
         self.earn(ANSWER_WORTH);
     }
 
-    /// A piece of an answer was sent. Some clients return each piece's window by itself, twice.
-    pub fn sent(&mut self, bytes: usize) {
-        self.earn(2);
-        self.moved(bytes);
+    /// Windows had room for some of an answer. Some clients return each piece's window by itself,
+    /// twice. What waits for room earns nothing yet: it would be lost beyond what the budget holds,
+    /// and the windows that it takes are still to be paid for.
+    pub fn sent(&mut self, sent: Sent) {
+        self.earn(u32::try_from(2 * sent.pieces).unwrap_or(BUDGET_MAX));
+        self.moved(sent.bytes);
     }
 
     fn moved(&mut self, bytes: usize) {

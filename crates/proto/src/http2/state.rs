@@ -263,10 +263,9 @@ impl Connection {
         let Some(stream) = self.streams.get_mut(&number) else { return Ok(()) };
         self.defaults.refresh(defaults);
         stream.submit(&self.defaults, outbound)?;
-        match outbound {
-            Outbound::Start { .. } => self.begun.push(number),
-            Outbound::Body { data, .. } => self.meter.sent(data.bytes.len()),
-            _ => {}
+        self.meter.sent(stream.take_sent());
+        if let Outbound::Start { .. } = outbound {
+            self.begun.push(number);
         }
         if stream.is_answered() {
             self.forget(number);
@@ -336,6 +335,7 @@ impl Connection {
             let Some(stream) = self.streams.get_mut(&number) else { continue };
             let before = stream.unsent();
             stream.pump();
+            self.meter.sent(stream.take_sent());
             has_moved |= stream.unsent() < before;
             if stream.is_answered() {
                 self.forget(number);
@@ -383,7 +383,7 @@ impl Connection {
     pub fn give_detached(&mut self, number: u32, data: &[u8]) {
         let Some(stream) = self.streams.get_mut(&number) else { return };
         stream.give_detached(data);
-        self.meter.sent(data.len());
+        self.meter.sent(stream.take_sent());
         self.moved = self.now;
         if stream.is_answered() {
             self.forget(number);

@@ -15,6 +15,7 @@ use crate::event::{Outbound, Tunnel};
 use crate::head::{Method, RequestHead};
 use crate::http1::BodyWriter;
 use crate::http2::driver::context;
+use crate::http2::meter::Sent;
 use crate::http2::queue::{End, Piece, Queue};
 use crate::http2::receiving::{Received, Receiving};
 use crate::http2::response::{self, Defaults, OpenHead};
@@ -27,6 +28,7 @@ pub struct Stream {
     receiving: Receiving,
     sending: Sending,
     queue: Queue,
+    sent: Sent,
     is_head_request: bool,
 }
 
@@ -65,6 +67,7 @@ impl Stream {
             receiving,
             sending,
             queue: Queue::default(),
+            sent: Sent::default(),
             is_head_request: head.method == Method::Head,
         }
     }
@@ -347,7 +350,7 @@ impl Stream {
             }
             let part = piece.split_to(room);
             if piece.is_empty() {
-                self.queue.pieces.pop_front();
+                self.pop_piece();
             }
             self.send(part);
         }
@@ -356,10 +359,21 @@ impl Stream {
         }
     }
 
+    fn pop_piece(&mut self) {
+        self.queue.pieces.pop_front();
+        self.sent.pieces += 1;
+    }
+
+    /// What has been given to `h2` since the last time.
+    pub fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
+    }
+
     /// Sends bytes that there is room for, with the end if that is all.
     fn send(&mut self, part: Bytes) {
         let Sending::Body { send, .. } = &mut self.sending else { return };
         self.queue.bytes -= part.len() as u64;
+        self.sent.bytes += part.len();
         let is_last = self.queue.pieces.is_empty() && matches!(self.queue.end, End::Last);
         match send.send_data(part, is_last) {
             Ok(()) if is_last => self.complete(),
@@ -405,7 +419,7 @@ impl Stream {
         let Some(Piece::Detached(length)) = self.queue.pieces.front_mut() else { return };
         *length -= data.len() as u64;
         if *length == 0 {
-            self.queue.pieces.pop_front();
+            self.pop_piece();
         }
         self.send(Bytes::copy_from_slice(data));
         self.pump();
