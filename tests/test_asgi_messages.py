@@ -370,3 +370,12 @@ def test_send_costs_no_more_behind_thousands_of_pieces_that_wait(server: Server,
         [batches_s] = wait_for_records(server, key)
         assert statistics.median(batches_s[-5:]) < 5 * statistics.median(batches_s[:5])
         assert wire.response().body == b"x" * (100 * count * length)
+
+
+def test_thousands_of_tiny_pieces_leave_others_their_turns(server: Server, key: str) -> None:
+    count = 20_000
+    with server.connect() as wire:
+        wire.send_request("GET", f"/tiny-pieces/{key}/{count}")
+        assert wire.response().body == b"x" * count
+    [turns] = records(server, key)
+    assert turns >= 5

@@ -190,6 +190,26 @@ async def pieces_that_wait(scope: Scope, receive: Receive, send: Send) -> None:
     await piece(send, b"", more_body=False)
 
 
+@route("tiny-pieces")
+async def tiny_pieces(scope: Scope, receive: Receive, send: Send) -> None:
+    """So many pieces of one byte, each awaited; records how often other tasks had their turn."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(take_turns())
+    await start(send)
+    for _ in range(int(argument(scope, 1))):
+        await piece(send, b"x")
+    others.cancel()
+    RECORDS[argument(scope)].append(turns)
+    await piece(send, b"", more_body=False)
+
+
 @route("receive-in-task")
 async def receive_in_task(scope: Scope, receive: Receive, send: Send) -> None:
     """Once the gate is open another task receives, and records the messages, to the disconnect."""

@@ -22,7 +22,7 @@ use crate::ffi::error::Raised;
 use crate::ffi::native::{Native, Ref, TypeSlot, Visitor};
 use crate::ffi::object::Object;
 use crate::ffi::text;
-use crate::settings::UNINTERRUPTED_BYTES_MAX;
+use crate::settings::{UNINTERRUPTED_BYTES_MAX, UNINTERRUPTED_MESSAGE_BYTES};
 use crate::stream::{Flow, StreamId, Streams};
 
 /// What one kind of scope makes of an exchange.
@@ -237,9 +237,10 @@ impl<K: Kind> Exchange<K> {
         self.was_told_of_disconnect.set(true);
     }
 
-    /// Counts what is sent or received towards the application's share.
+    /// Counts a message that is sent or received towards the application's share.
     pub fn count(&self, bytes: usize) {
-        self.uninterrupted_bytes.set(self.uninterrupted_bytes.get() + bytes);
+        let before = self.uninterrupted_bytes.get();
+        self.uninterrupted_bytes.set(before + bytes + UNINTERRUPTED_MESSAGE_BYTES);
     }
 
     /// How the application may go on after it has sent so much.
