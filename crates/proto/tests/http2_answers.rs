@@ -253,6 +253,37 @@ fn everything_is_written_once_there_is_room() {
     }
 }
 
+#[test]
+fn small_pieces_go_out_together() {
+    let mut driver = Driver::new(&Limits::default());
+    driver.send(&hello(1000)).send(&get(1));
+    driver.take_frames();
+    driver.start(1, 200, &[]).expect("a start");
+    let bytes: Vec<u8> = (0..=255).cycle().take(2000).collect();
+    let submit = |driver: &mut Driver, data: &[u8]| {
+        let body = Outbound::Body { data: data.into(), more: true };
+        driver.connection.submit(1, b"", &body).expect("a piece");
+    };
+    // Before the window is full, and when it is.
+    for half in bytes.chunks(1000) {
+        for &byte in half {
+            submit(&mut driver, &[byte]);
+        }
+        driver.transmit();
+    }
+    submit(&mut driver, &[b'L'; 2000]);
+    submit(&mut driver, b"last");
+    driver.body(1, b"", false).expect("the end");
+    driver.send(&window_update(1, 1 << 20));
+    let frames = driver.frames_of(1);
+    let bodies: Vec<_> = frames.iter().filter(|frame| frame.kind == DATA).collect();
+    let lengths: Vec<_> = bodies.iter().map(|frame| frame.payload.len()).collect();
+    assert_eq!(lengths, [1000, 1000, 2000, 4]);
+    let payload: Vec<u8> = bodies.iter().flat_map(|frame| frame.payload.clone()).collect();
+    assert_eq!(payload, [&bytes[..], &[b'L'; 2000], b"last"].concat());
+    assert_eq!(bodies.last().map(|frame| frame.flags), Some(END_STREAM));
+}
+
 // --- streams that are taken back ----------------------------------------------------------------
 
 #[test]

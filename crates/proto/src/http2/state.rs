@@ -303,7 +303,10 @@ impl Connection {
                 stream.flush();
             }
         }
-        self.pump();
+        // What `h2` has not written yet would only grow in pieces.
+        if !self.pipe.is_full() {
+            self.pump();
+        }
         loop {
             let (pipe, driver) = (&self.pipe, &mut self.driver);
             let drain = self.drain_grace.is_some();

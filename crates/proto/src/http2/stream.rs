@@ -219,7 +219,9 @@ impl Stream {
         if !more {
             self.queue.end = End::Last;
         }
-        self.pump();
+        if !more || !self.queue.has_tail() {
+            self.pump();
+        }
         Ok(())
     }
 
@@ -342,7 +344,7 @@ impl Stream {
 
     /// Gives `h2` what it has room for.
     pub fn pump(&mut self) {
-        while let Some(Piece::Bytes(piece)) = self.queue.pieces.front_mut() {
+        while let Some(Piece::Bytes(piece)) = self.queue.front() {
             let Sending::Body { send, .. } = &mut self.sending else { return };
             let room = room(send, piece.len());
             if room == 0 {
@@ -354,13 +356,13 @@ impl Stream {
             }
             self.send(part);
         }
-        if self.queue.pieces.is_empty() && !matches!(self.sending, Sending::Complete(_)) {
+        if self.queue.is_empty() && !matches!(self.sending, Sending::Complete(_)) {
             self.end();
         }
     }
 
     fn pop_piece(&mut self) {
-        self.queue.pieces.pop_front();
+        self.queue.pop();
         self.sent.pieces += 1;
     }
 
@@ -372,9 +374,9 @@ impl Stream {
     /// Sends bytes that there is room for, with the end if that is all.
     fn send(&mut self, part: Bytes) {
         let Sending::Body { send, .. } = &mut self.sending else { return };
-        self.queue.bytes -= part.len() as u64;
+        self.queue.note_sent(part.len());
         self.sent.bytes += part.len();
-        let is_last = self.queue.pieces.is_empty() && matches!(self.queue.end, End::Last);
+        let is_last = self.queue.is_empty() && matches!(self.queue.end, End::Last);
         match send.send_data(part, is_last) {
             Ok(()) if is_last => self.complete(),
             Ok(()) => {}
@@ -406,8 +408,8 @@ impl Stream {
 
     /// How many detached bytes come next and have room.
     pub fn room_for_detached(&mut self) -> usize {
-        match (&mut self.sending, self.queue.pieces.front()) {
-            (Sending::Body { send, .. }, Some(&Piece::Detached(length))) => {
+        match (&mut self.sending, self.queue.front()) {
+            (Sending::Body { send, .. }, Some(&mut Piece::Detached(length))) => {
                 room(send, usize::try_from(length).unwrap_or(usize::MAX))
             }
             _ => 0,
@@ -416,7 +418,7 @@ impl Stream {
 
     /// The next detached bytes, as many as there is room for at the most.
     pub fn give_detached(&mut self, data: &[u8]) {
-        let Some(Piece::Detached(length)) = self.queue.pieces.front_mut() else { return };
+        let Some(Piece::Detached(length)) = self.queue.front() else { return };
         *length -= data.len() as u64;
         if *length == 0 {
             self.pop_piece();
@@ -432,12 +434,12 @@ impl Stream {
 
     /// Something waits for room.
     pub fn is_waiting(&self) -> bool {
-        !self.queue.pieces.is_empty() || matches!(self.queue.end, End::Last | End::Trailers(_))
+        !self.queue.is_empty() || matches!(self.queue.end, End::Last | End::Trailers(_))
     }
 
     /// Bytes that wait for room.
     pub fn unsent(&self) -> u64 {
-        self.queue.bytes
+        self.queue.bytes()
     }
 
     /// Starts or ends the clock of a peer that takes too little.
