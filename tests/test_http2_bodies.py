@@ -27,7 +27,7 @@ from support.http2 import (
     Peer,
     ResetError,
 )
-from support.remote import open_gate, records, wait_for_records
+from support.remote import open_gate, records, wait_for_record, wait_for_records
 from support.server import Server
 
 MIB = 1 << 20
@@ -232,6 +232,19 @@ def test_client_that_takes_its_request_back_is_gone(peer: Peer, server: Server, 
     peer.assert_open()
     server.barrier()
     assert ("finished",) in records(server, key)
+
+
+def test_client_that_resets_behind_its_half_close_is_gone(server: Server, key: str) -> None:
+    target = script(key, ("send", start_message()), ("fill", 200_000))
+    with Peer(server.address, window=None) as peer:
+        number = peer.request("GET", target)
+        while len(peer.answers[number].body) < 65535:
+            peer.read_frame()
+        peer.wire.send_end()
+        server.barrier()
+        assert ("finished",) not in records(server, key), "it still reads"
+        peer.wire.reset()
+    wait_for_record(server, key, ("finished",))
 
 
 @pytest.mark.parametrize("status", [204, 304])

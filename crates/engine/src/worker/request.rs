@@ -49,7 +49,8 @@ impl Worker {
             if event.urgent {
                 connection.transport.note_urgent();
             }
-            if event.broken && !connection.wants_input() {
+            let reads_on = connection.wants_input() && !connection.transport.has_ended();
+            if event.broken && !reads_on {
                 // Nobody is going to read the error.
                 connection.transport.broken = true;
             }
