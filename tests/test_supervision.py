@@ -184,10 +184,13 @@ def test_process_that_cannot_be_started_is_started_later(
     start: Start, options: tuple[str, ...]
 ) -> None:
     server = start(APP, *options)
-    wait_for_started(server, 2 if "--workers" in options else 1)
+    count = 2 if "--workers" in options else 1
+    wait_for_started(server, count)
+    # One that dies before it answers may have failed to start: then files are waited for.
+    victim = min(wait_for_answers(server, count))
     since = server.stderr.count()
     server.limit_descriptors(server.descriptor_count() - 4)  # fewer than it has
-    os.kill(started_pids(server)[0], signal.SIGKILL)
+    os.kill(victim, signal.SIGKILL)
     server.stderr.wait_for("Cannot start a child process: .*Too many open files")
     server.limit_descriptors(1024)
     # Under reload it is the spare one that has been there before, and the next is a new one.
