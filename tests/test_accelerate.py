@@ -123,6 +123,20 @@ def test_an_unknown_version_is_left_alone() -> None:
     assert lines[1].startswith("frozenset() FastAPI accelerator is off: it does not know FastAPI ")
 
 
+@pytest.mark.parametrize("wrapper", ["lambda *each: own(*each)", "functools.partialmethod(own)"])
+def test_what_another_library_has_replaced_is_named(wrapper: str) -> None:
+    before = (
+        "import functools, fastapi.routing\n"
+        "from pronghorn.fastapi import install, start_up_line\n"
+        f"own = fastapi.routing.APIRoute.handle\nfastapi.routing.APIRoute.handle = {wrapper}\n"
+        "install()\n"
+    )
+    lines = run(before + APP + "print(ask()); print(start_up_line()[1])")
+    assert lines[0] == str(('{"hello":"world"}', '{"name":"a"}'))
+    replaced = "something has replaced fastapi.routing:APIRoute.handle, needed for: "
+    assert lines[1].startswith(f"FastAPI accelerator is off: {replaced}")
+
+
 def test_a_library_may_have_wrapped_fastapi_before() -> None:
     before = 'import sentry_sdk\nsentry_sdk.init(dsn="http://key@127.0.0.1:1/1")\n'
     accelerated = "from pronghorn.fastapi import accelerate\naccelerate(app)\n"

@@ -62,6 +62,24 @@ def unknown_functions() -> dict[str, list[str]]:
     return unknown
 
 
+def is_replaced(name: str) -> bool:
+    """Whether a function is a library's that has nothing to do with what the name says."""
+    try:
+        found = function_of(resolve(name)[2])
+    except (ImportError, AttributeError):
+        return False  # This version has none.
+    if code_of(found) is None:
+        return True
+    origin = _library(found.__globals__.get("__name__", ""))
+    own = {_library(each) for names in STAND_INS.values() for each in names}
+    return origin not in own and origin not in sys.stdlib_module_names
+
+
+def _library(name: str) -> str:
+    """The package of a module or of a function of its own."""
+    return name.partition(":")[0].partition(".")[0]
+
+
 def usable(features: AbstractSet[str]) -> frozenset[str]:
     """Those of some features that have all that they are of no use without."""
     for _ in NEEDS:

@@ -112,14 +112,17 @@ def start_up_line() -> tuple[int, str]:
     """What is on, for the log, with its level; "" where FastAPI has not been imported."""
     if not state.is_installed:
         return logging.INFO, ""
-    from pronghorn.fastapi.fingerprints import PYTHON, release
+    from pronghorn.fastapi.fingerprints import PYTHON, is_replaced, release
 
     versions = f"{release('FastAPI')}, {release('Starlette')}"
     if not state.unknown:
         return logging.INFO, f"FastAPI accelerator is on ({versions})."
     off = ", ".join(sorted(set(state.unknown) | (set(STAND_INS) - state.features)))
     what = "in part" if state.features else "off"
-    return logging.WARNING, (
-        f"FastAPI accelerator is {what}: it does not know {versions} on Python {PYTHON} well "
-        f"enough for: {off}."
-    )
+    unknown = sorted({name for names in state.unknown.values() for name in names})
+    replaced = [name for name in unknown if is_replaced(name)]
+    if replaced:
+        reason = f"something has replaced {', '.join(replaced)}, needed for"
+    else:
+        reason = f"it does not know {versions} on Python {PYTHON} well enough for"
+    return logging.WARNING, f"FastAPI accelerator is {what}: {reason}: {off}."
