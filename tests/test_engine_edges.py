@@ -5,11 +5,14 @@ Each test stands for a fault that was once found there. Every test runs on each 
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import re
 import select
 import signal
 import socket
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import Start, loops
 from support.endpoints_script import Step, body_message, script, start_message
+from support.processes import wait_until
 from support.remote import (
     literal,
     open_gate,
@@ -118,6 +122,13 @@ def test_unread_body_that_comes_after_its_answer_is_skipped(
         wire.assert_open()
 
 
+def unacknowledged(wire: Wire) -> int:
+    """Bytes that wait in the client's kernel: what was sent is not there at once."""
+    count = array.array("i", [0])
+    fcntl.ioctl(wire.socket.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
+
+
 @pytest.mark.parametrize("length", [1_000, 100_000, 180_000])
 def test_unread_body_that_came_before_its_answer_is_skipped(
     server: Server, key: str, length: int
@@ -127,6 +138,7 @@ def test_unread_body_that_came_before_its_answer_is_skipped(
         post = request("POST", f"/wait/{key}", f"Content-Length: {length}") + b"x" * length
         wire.send(post + request("GET", "/delay/0/behind"))
         wait_for_waiting(server, key)
+        wait_until(lambda: unacknowledged(wire) == 0, what="the server's kernel has it all")
         server.barrier()
         open_gate(server, key)
         assert wire.response(deadline_s=PROMPT_S_MAX).body == b"opened"
