@@ -35,6 +35,16 @@ enum Incoming {
     Ended,
 }
 
+/// What is known of the bytes that can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outgoing {
+    Open,
+    /// The kernel took less than it was given; it will tell when it can take more.
+    Blocked,
+    /// None ever again, but something may be left to read.
+    Never,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Registration {
     None,
@@ -52,8 +62,7 @@ pub struct Transport {
     is_urgent: bool,
     /// Nothing can be sent any more.
     pub broken: bool,
-    /// The kernel took less than it was given; it will tell when it can take more.
-    blocked: bool,
+    outgoing: Outgoing,
 }
 
 impl AsFd for Transport {
@@ -70,7 +79,7 @@ impl Transport {
             incoming: Incoming::Something,
             is_urgent: false,
             broken: false,
-            blocked: false,
+            outgoing: Outgoing::Open,
         }
     }
 
@@ -82,6 +91,12 @@ impl Transport {
             Incoming::Nothing if readable => Incoming::Something,
             before => before,
         };
+    }
+
+    /// The set has told that nothing can be sent any more. Behind the peer's end, no read fails.
+    pub fn note_unwritable(&mut self) {
+        self.outgoing = Outgoing::Never;
+        self.broken |= self.has_ended();
     }
 
     /// The set has told of an urgent byte.
@@ -102,7 +117,10 @@ impl Transport {
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         let received = self.receive_with(buffer, RecvFlags::empty());
         match received {
-            Received::End => self.incoming = Incoming::Ended,
+            Received::End => {
+                self.incoming = Incoming::Ended;
+                self.broken |= self.outgoing == Outgoing::Never;
+            }
             // A short read empties a stream socket (epoll(7)), but for its end and for what comes
             // after an urgent byte.
             Received::Bytes(count)
@@ -169,7 +187,7 @@ impl Transport {
 
     /// The same for any number of parts.
     pub fn send_all(&mut self, mut parts: &mut [IoSlice<'_>], more: bool) -> usize {
-        if self.broken || self.blocked {
+        if self.is_stuck() {
             return 0;
         }
         let mut sent = 0;
@@ -193,7 +211,7 @@ impl Transport {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.blocked = true;
+                    self.outgoing = Outgoing::Blocked;
                     break;
                 }
                 Err(_) => {
@@ -208,11 +226,11 @@ impl Transport {
     /// Sends what the kernel takes of a part of a file, at most so many bytes, and tells how much.
     pub fn send_file(&mut self, part: &mut FilePart, bytes_max: u64) -> Result<u64, Truncated> {
         let mut total = 0;
-        while total < bytes_max && part.remaining() > 0 && !self.broken && !self.blocked {
+        while total < bytes_max && part.remaining() > 0 && !self.is_stuck() {
             match self.send_file_once(part, bytes_max - total)? {
                 Ok(sent) => total += sent,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.blocked = true,
+                Err(Errno::AGAIN) => self.outgoing = Outgoing::Blocked,
                 Err(_) => self.broken = true,
             }
         }
@@ -256,23 +274,25 @@ impl Transport {
 
     /// The kernel takes nothing now, and will tell when it does again.
     pub fn is_blocked(&self) -> bool {
-        self.blocked
+        self.outgoing == Outgoing::Blocked
     }
 
     /// Nothing can be sent now.
     pub fn is_stuck(&self) -> bool {
-        self.blocked || self.broken
+        self.is_blocked() || self.broken
     }
 
     /// The kernel can take more.
     pub fn unblock(&mut self) {
-        self.blocked = false;
+        if self.is_blocked() {
+            self.outgoing = Outgoing::Open;
+        }
     }
 
     /// Makes the set tell about this socket: always when it is readable, and also when it is
     /// writable once it was not.
     pub fn watch(&mut self, poller: &Poller, key: usize) -> io::Result<()> {
-        match (self.registration, self.blocked) {
+        match (self.registration, self.is_blocked()) {
             (Registration::None, blocked) => {
                 poller.add(self, key, blocked)?;
                 self.registration = if blocked {

@@ -43,14 +43,16 @@ impl Worker {
             let Some(id) = tables.id_at(event.key) else { return };
             let Some(connection) = tables.connection(id) else { return };
             connection.transport.note(event.readable, event.ended);
+            if event.broken {
+                connection.transport.note_unwritable();
+            }
             if event.writable {
                 connection.transport.unblock();
             }
             if event.urgent {
                 connection.transport.note_urgent();
             }
-            let reads_on = connection.wants_input() && !connection.transport.has_ended();
-            if event.broken && !reads_on {
+            if event.broken && !connection.wants_input() {
                 // Nobody is going to read the error.
                 connection.transport.broken = true;
             }
