@@ -100,6 +100,8 @@ def test_line_is_written_when_the_response_starts(logged: Server, key: str) -> N
         logged.stdout.wait_for(f"/script/{key}.* 200 OK", since=since)
         open_gate(logged, key)
         wire.response()
+    # The next test is to find its own line.
+    logged.stdout.wait_for(f"/open/{key} ", since=since)
 
 
 def test_every_request_of_a_connection_has_its_line(logged: Server, key: str) -> None:
