@@ -12,7 +12,7 @@ import starlette.requests
 import starlette.responses
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
-from pronghorn.fastapi import hooks
+from pronghorn.fastapi import changes, hooks
 from pronghorn.fastapi.plans import Plan, make_plan, observer
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -426,3 +426,23 @@ def test_what_a_middleware_patches_when_it_is_made_counts_from_the_first_request
 
     assert ask(app).json == "root"
     assert len(calls) == 1
+
+
+def test_nothing_is_compared_while_nothing_changes(
+    app: FastAPI, accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Any] = []
+    has_changed = changes._Class.has_changed
+
+    def count(each: Any) -> bool:
+        compared.append(each)
+        return has_changed(each)
+
+    monkeypatch.setattr(changes._Class, "has_changed", count)
+    for change in (True, False):
+        if change:
+            monkeypatch.setattr(Request, "something_new", None, raising=False)
+        for _ in range(3):
+            assert ask(app).json == "value"
+        assert bool(compared) is (change and accelerated)
+        compared.clear()

@@ -106,6 +106,8 @@ class Changes:
 
     def _start(self) -> None:
         """Compare with the present state from now on."""
+        for each in self._classes:
+            each.look_up()
         self.versions = ClassVersions([each.owner for each in self._classes])
 
     def _watch(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -185,6 +187,10 @@ class _Class:
         self.is_passed_by = False
         """Something has been wrapped in a way that compiled code may pass by."""
         self._features = [feature for _, feature in attributes]
+
+    def look_up(self) -> None:
+        """Have CPython give the class a version: it does so when an attribute is looked up."""
+        getattr(self.owner, self._names[0], None)
 
     def _held(self) -> list[Any]:
         """The attributes as they are held: bound ones are another object each time."""
