@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from inspect import getattr_static
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -176,7 +175,7 @@ class Changes:
 
 
 class _Class:
-    """The attributes of one class that are compared for every request."""
+    """The attributes of one class that are compared when a class has another version."""
 
     __slots__ = ("_features", "_first", "_names", "_seen", "is_passed_by", "owner")
 
@@ -194,7 +193,8 @@ class _Class:
 
     def _held(self) -> list[Any]:
         """The attributes as they are held: bound ones are another object each time."""
-        return [getattr_static(self.owner, name, None) for name in self._names]
+        bases = [vars(each) for each in self.owner.__mro__]
+        return [next((base[name] for base in bases if name in base), None) for name in self._names]
 
     def has_changed(self) -> bool:
         """Whether an attribute is not the one that was seen last."""
