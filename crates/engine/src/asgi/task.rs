@@ -48,14 +48,14 @@ pub struct TaskMaker {
 
 impl TaskMaker {
     pub fn new(asyncio: Asyncio) -> Result<Self, Raised> {
+        let names = names();
         let keywords = new_dict()?;
-        set_item(&keywords, &text::ascii(b"loop")?, &asyncio.event_loop)?;
+        set_item(&keywords, &names.r#loop, &asyncio.event_loop)?;
         if asyncio.has_eager_tasks {
-            set_item(&keywords, &text::ascii(b"eager_start")?, &Object::boolean(true))?;
+            set_item(&keywords, &names.eager_start, &Object::boolean(true))?;
         } else {
             // Without a name, these versions format a number into one.
-            let name = text::ascii(b"pronghorn-request")?;
-            set_item(&keywords, &text::ascii(b"name")?, &name)?;
+            set_item(&keywords, &names.name, &text::ascii(b"pronghorn-request")?)?;
         }
         Ok(Self { asyncio, keywords, has_factory: Cell::new(false), is_outside: Cell::new(false) })
     }

@@ -11,6 +11,7 @@ use crate::ffi::call::attribute;
 use crate::ffi::containers::{delete_if, set_item, triple};
 use crate::ffi::error::Raised;
 use crate::ffi::function;
+use crate::ffi::names::names;
 use crate::ffi::native::guarded;
 use crate::ffi::object::Object;
 use crate::ffi::text;
@@ -18,7 +19,6 @@ use crate::ffi::text;
 /// The attributes of the set, with `add` among them.
 pub struct AllTasks {
     attributes: Object,
-    name: Object,
     add: Object,
 }
 
@@ -29,16 +29,15 @@ impl AllTasks {
         let parts = triple(of("data")?, of("_iterating")?, of("_pending_removals")?)?;
         let this = Self {
             attributes: of("__dict__")?,
-            name: text::ascii(b"add")?,
             add: function::bind(ADD, &function::bind(REMOVE, &parts)?)?,
         };
-        set_item(&this.attributes, &this.name, &this.add)?;
+        set_item(&this.attributes, &names().add, &this.add)?;
         Ok(this)
     }
 
     /// Leaves the set as it was.
     pub fn remove(&self) {
-        delete_if(&self.attributes, &self.name, &self.add);
+        delete_if(&self.attributes, &names().add, &self.add);
     }
 }
 

@@ -15,9 +15,9 @@ use crate::ffi::call;
 use crate::ffi::containers::{delete_if, get_item, new_list, replace_item, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::function;
+use crate::ffi::names::names;
 use crate::ffi::native::{attached, guarded};
 use crate::ffi::object::Object;
-use crate::ffi::text;
 
 /// A callback and the context to run it in.
 struct Captured {
@@ -43,7 +43,6 @@ enum Slot {
 /// The loop's attributes, with `call_soon` among them.
 pub struct Capture {
     attributes: Object,
-    name: Object,
     call_soon: Object,
     function: Object,
     /// A list: where the function passes other callbacks on to, and `call_soon`.
@@ -55,10 +54,9 @@ pub struct Capture {
 impl Capture {
     /// `attributes` is the loop's `__dict__`, `call_soon` its bound method.
     pub fn new(attributes: Object, call_soon: Object) -> Result<Self, Raised> {
-        let name = text::ascii(b"call_soon")?;
         let target = new_list(2, |_| Ok(call_soon.clone()))?;
         let function = function::bind(CALL_SOON, &target)?;
-        Ok(Self { attributes, name, call_soon, function, target, replaced: RefCell::new(None) })
+        Ok(Self { attributes, call_soon, function, target, replaced: RefCell::new(None) })
     }
 
     /// Runs `make` and then the callback that it gave to the loop, if any.
@@ -84,10 +82,10 @@ impl Capture {
             return Ok(());
         }
         // The entry stays, since changing one is cheaper than adding and removing it.
-        let present = get_item(&self.attributes, &self.name)?;
+        let present = get_item(&self.attributes, &names().call_soon)?;
         let present = present.unwrap_or_else(|| self.call_soon.clone());
         replace_item(&self.target, 0, &present)?;
-        set_item(&self.attributes, &self.name, &self.function)?;
+        set_item(&self.attributes, &names().call_soon, &self.function)?;
         self.replaced.replace(Some(present));
         Ok(())
     }
@@ -96,9 +94,9 @@ impl Capture {
     /// it meanwhile.
     pub fn release(&self) {
         let Some(replaced) = self.replaced.take() else { return };
-        let is_ours = get_item(&self.attributes, &self.name)
+        let is_ours = get_item(&self.attributes, &names().call_soon)
             .is_ok_and(|present| present.is_some_and(|present| present.is(&self.function)));
-        if is_ours && let Err(raised) = set_item(&self.attributes, &self.name, &replaced) {
+        if is_ours && let Err(raised) = set_item(&self.attributes, &names().call_soon, &replaced) {
             raised.report(Some(&self.attributes));
         }
     }
@@ -106,7 +104,7 @@ impl Capture {
     /// Leaves the loop as it was.
     pub fn remove(&self) {
         self.release();
-        delete_if(&self.attributes, &self.name, &self.call_soon);
+        delete_if(&self.attributes, &names().call_soon, &self.call_soon);
     }
 }
 
