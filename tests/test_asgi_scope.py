@@ -100,6 +100,19 @@ def test_nothing_of_a_scope_is_shared_with_the_next(server: Server) -> None:
         assert {**after, "client": None} == {**before, "client": None}
 
 
+def test_dictionary_that_an_application_keeps_is_in_no_other_scope(server: Server) -> None:
+    for position in [0, 1, 2, 3, -1] * 2:
+        assert literal(server, f"/keep-dictionary/{position}") == 0
+
+
+def test_state_is_what_the_lifespan_has_by_now(start: Start) -> None:
+    server = start("support.apps:app")
+    for key in ["a", "b"]:
+        assert key not in literal(server, "/scope")["state"]
+        server.get(f"/change-lifespan-state/{key}")
+        assert literal(server, "/scope")["state"][key] == "added"
+
+
 def test_state_is_copied_shallowly_for_each_request(start: Start) -> None:
     server = start("support.apps:app")
     assert literal(server, "/change-state/a") == {"number": 1, "shared": ["a"], "a": "added"}

@@ -19,6 +19,7 @@ from support import (
     endpoints_websocket,
 )
 from support.asgi import (
+    RECORDS,
     ROUTES,
     WEBSOCKET_ROUTES,
     Receive,
@@ -56,6 +57,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> Any:
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     scope["state"].update(number=1, shared=[], text="from lifespan")
+    RECORDS["lifespan states"].append(scope["state"])
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

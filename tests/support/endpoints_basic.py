@@ -100,6 +100,25 @@ async def change_state(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_literal(send, state)
 
 
+@route("change-lifespan-state")
+async def change_lifespan_state(scope: Scope, receive: Receive, send: Send) -> None:
+    """Adds to the state that the lifespan was given."""
+    [state] = RECORDS["lifespan states"]
+    state[argument(scope)] = "added"
+    await respond(send, b"changed")
+
+
+@route("keep-dictionary")
+async def keep_dictionary(scope: Scope, receive: Receive, send: Send) -> None:
+    """Keeps one dictionary of its scope, and answers how many it has that were kept before."""
+    extensions = scope["extensions"]
+    dictionaries = [scope["asgi"], scope["state"], extensions, *extensions.values()]
+    kept = RECORDS["dictionaries"]
+    found = sum(any(dictionary is other for other in kept) for dictionary in dictionaries)
+    kept.append(dictionaries[int(argument(scope))])
+    await respond_literal(send, found)
+
+
 @route("record-scope")
 async def record_scope(scope: Scope, receive: Receive, send: Send) -> None:
     """Records the scope under the key."""

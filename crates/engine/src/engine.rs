@@ -179,7 +179,7 @@ impl Engine {
         let py = app.py();
         let settings = limits.settings(websocket.is_some())?;
         let raised = |raised: Raised| raised.into_error(py);
-        let scopes = ScopeMaker::new(root_path, Object::from_bound(state)).map_err(raised)?;
+        let scopes = ScopeMaker::new(root_path, &Object::from_bound(state)).map_err(raised)?;
         let messages = MessageMaker::new(scopes.empty_bytes()).map_err(raised)?;
         let application = Rc::new(Application {
             callable: Object::from_bound(app),

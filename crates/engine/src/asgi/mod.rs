@@ -1,5 +1,7 @@
 //! The bridge to the application: heads become scopes, messages become events, requests tasks.
 
+/// What scopes are copied from.
+mod template;
 /// The scope of a request.
 pub mod scope;
 /// Files in place of their bytes.

@@ -8,13 +8,13 @@ use std::cell::RefCell;
 
 use pronghorn_proto::head::{Field, Method, RequestHead, Version};
 
+use crate::asgi::template::{Common, Template};
 use crate::ffi::containers::{
     copy_dict, delete_item, get_item, integer, new_dict, new_list, pair, set_item,
 };
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
-use crate::ffi::recurring::Recurring;
 use crate::ffi::text;
 use crate::listener::Address;
 
@@ -26,16 +26,14 @@ const CACHE_SLOTS: usize = 512;
 
 /// Makes scopes for one server.
 pub struct ScopeMaker {
-    template: Object,
-    asgi: Recurring,
-    /// What the server can do beyond the core of ASGI. An application may write to all of it.
-    extensions: Recurring,
-    /// The same where TLS is spoken.
-    secured_extensions: Recurring,
-    state: Object,
+    plain: Template,
+    /// Where TLS is spoken.
+    secured: Template,
+    websocket_asgi: Object,
+    /// The last server that was asked for.
+    server: RefCell<Option<(Address, Object)>>,
     root_path: Vec<u8>,
     empty_bytes: Object,
-    websocket_spec_version: Object,
     fields: RefCell<Vec<Option<CachedField>>>,
 }
 
@@ -55,39 +53,26 @@ struct CachedField {
 
 impl ScopeMaker {
     /// `state` is what lifespan left; each request gets a shallow copy.
-    pub fn new(root_path: &str, state: Object) -> Result<Self, Raised> {
+    pub fn new(root_path: &str, state: &Object) -> Result<Self, Raised> {
         let names = names();
-        let asgi = Recurring::of_values([
-            (names.version.clone(), text::ascii(b"3.0")?),
-            (names.spec_version.clone(), text::ascii(b"2.3")?),
-        ]);
-        let none = Object::none();
-        let template = new_dict()?;
-        set_item(&template, &names.r#type, &names.http)?;
-        set_item(&template, &names.asgi, &none)?;
-        set_item(&template, &names.http_version, &names.version_11)?;
-        set_item(&template, &names.server, &none)?;
-        set_item(&template, &names.client, &none)?;
-        set_item(&template, &names.scheme, &names.http)?;
-        set_item(&template, &names.root_path, &text::utf8_lossy(root_path.as_bytes())?)?;
-        set_item(&template, &names.headers, &none)?;
-        set_item(&template, &names.state, &none)?;
-        set_item(&template, &names.extensions, &none)?;
-        set_item(&template, &names.method, &names.fixed_method_get)?;
-        set_item(&template, &names.path, &none)?;
-        set_item(&template, &names.raw_path, &none)?;
+        let asgi = asgi_dict(b"2.3")?;
         let empty_bytes = text::bytes(b"")?;
-        set_item(&template, &names.query_string, &empty_bytes)?;
-        Ok(Self {
-            template,
-            asgi,
-            extensions: Recurring::of_empty_dicts(extension_names().map(Object::clone)),
-            secured_extensions: Recurring::of_empty_dicts(extension_names().map(Object::clone))
-                .with_changing(names.tls.clone()),
+        let plain = Common {
+            scheme: &names.http,
+            root_path: &text::utf8_lossy(root_path.as_bytes())?,
+            query_string: &empty_bytes,
+            asgi: &asgi,
+            extensions: &extension_names(),
+            has_tls: false,
             state,
+        };
+        Ok(Self {
+            plain: Template::new(&plain)?,
+            secured: Template::new(&Common { scheme: &names.https, has_tls: true, ..plain })?,
+            websocket_asgi: asgi_dict(b"2.4")?,
+            server: RefCell::new(None),
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
-            websocket_spec_version: text::ascii(b"2.4")?,
             fields: RefCell::new((0..CACHE_SLOTS).map(|_| None).collect()),
         })
     }
@@ -100,28 +85,16 @@ impl ScopeMaker {
         origin: &Origin,
     ) -> Result<Object, Raised> {
         let names = names();
-        let scope = copy_dict(&self.template)?;
-        set_item(&scope, &names.asgi, &self.asgi.next()?)?;
+        let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
+        let tls = origin.tls.as_ref().map(copy_dict).transpose()?;
+        let template = if tls.is_some() { &self.secured } else { &self.plain };
+        let scope = template.copy(&origin.server, &origin.client, tls)?;
+        set_item(&scope, &names.headers, &headers)?;
         match head.version {
             Version::Http10 => set_item(&scope, &names.http_version, &names.version_10)?,
             Version::Http11 => {}
             Version::Http2 => set_item(&scope, &names.http_version, &names.version_2)?,
         }
-        set_item(&scope, &names.server, &origin.server)?;
-        set_item(&scope, &names.client, &origin.client)?;
-        let extensions = match &origin.tls {
-            None => self.extensions.next()?,
-            Some(tls) => {
-                set_item(&scope, &names.scheme, &names.https)?;
-                let extensions = self.secured_extensions.next()?;
-                set_item(&extensions, &names.tls, &copy_dict(tls)?)?;
-                extensions
-            }
-        };
-        let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
-        set_item(&scope, &names.headers, &headers)?;
-        set_item(&scope, &names.state, &copy_dict(&self.state)?)?;
-        set_item(&scope, &names.extensions, &extensions)?;
         if head.method != Method::Get {
             set_item(&scope, &names.method, &method(head.method, source)?)?;
         }
@@ -143,9 +116,7 @@ impl ScopeMaker {
     pub fn make_websocket(&self, scope: Object, subprotocols: &[&[u8]]) -> Result<Object, Raised> {
         let names = names();
         set_item(&scope, &names.r#type, &names.websocket)?;
-        let asgi = self.asgi.make()?;
-        set_item(&asgi, &names.spec_version, &self.websocket_spec_version)?;
-        set_item(&scope, &names.asgi, &asgi)?;
+        set_item(&scope, &names.asgi, &copy_dict(&self.websocket_asgi)?)?;
         let scheme = get_item(&scope, &names.scheme)?;
         let is_secure = scheme.is_some_and(|scheme| text::as_str(&scheme) == Some("https"));
         set_item(&scope, &names.scheme, if is_secure { &names.wss } else { &names.ws })?;
@@ -197,6 +168,18 @@ impl ScopeMaker {
         Ok(pair)
     }
 
+    /// The server that a local address stands for, one object for connections in a row.
+    pub fn server(&self, address: &Address) -> Result<Object, Raised> {
+        if let Some((last, server)) = &*self.server.borrow()
+            && last == address
+        {
+            return Ok(server.clone());
+        }
+        let server = address_object(address)?;
+        self.server.replace(Some((address.clone(), server.clone())));
+        Ok(server)
+    }
+
     /// What the application's paths begin with.
     pub fn root_path(&self) -> &[u8] {
         &self.root_path
@@ -205,6 +188,15 @@ impl ScopeMaker {
     pub fn empty_bytes(&self) -> &Object {
         &self.empty_bytes
     }
+}
+
+/// The versions of ASGI and of its part for a kind of scope.
+fn asgi_dict(spec_version: &[u8]) -> Result<Object, Raised> {
+    let names = names();
+    let asgi = new_dict()?;
+    set_item(&asgi, &names.version, &text::ascii(b"3.0")?)?;
+    set_item(&asgi, &names.spec_version, &text::ascii(spec_version)?)?;
+    Ok(asgi)
 }
 
 fn extension_names() -> [&'static Object; 4] {

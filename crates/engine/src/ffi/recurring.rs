@@ -1,103 +1,124 @@
-//! Dictionaries with the same entries for every request, each of which may do with its own what it
-//! likes.
+//! Dictionaries in a template, with the same entries for every request, each of which may do with
+//! its own what it likes.
 //!
-//! Hardly any application keeps or changes them, so the last one made is handed out again if nobody
-//! but its maker holds it, or a dictionary in it, and it is what it was. To look costs a third of
-//! making another.
+//! A template is copied for a request, and the copy holds what the template holds. Hardly any
+//! application keeps or changes the dictionaries in it. So the last one made stays in the template
+//! if nobody else holds it, or a dictionary in it, and it is what it was.
 
 use std::cell::RefCell;
 
 use pyo3::ffi;
 
-use crate::ffi::containers::{entries, new_dict, set_item};
+use crate::ffi::containers::{copy_dict, entries, new_dict, set_item};
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
+use crate::ffi::version::version_of_dict;
 
-/// Makes dictionaries with certain entries.
+/// The dictionary that a template has under a key.
 pub struct Recurring {
-    entries: Vec<(Object, Expected)>,
-    last: RefCell<Option<Object>>,
+    template: Object,
+    key: &'static Object,
+    /// What each is a copy of.
+    source: Object,
+    /// Keys under which each has an empty dictionary of its own.
+    empty_keys: Vec<&'static Object>,
+    last: RefCell<Made>,
 }
 
-enum Expected {
-    /// An immutable value, the same in all.
-    Value(Object),
-    /// An empty dictionary, one of its own in each.
-    EmptyDict,
-    /// What whoever asks for the dictionary sets.
-    Changing,
+struct Made {
+    dict: Object,
+    empty_dicts: Vec<Object>,
+    /// What has been put there for a copy of the template.
+    put: Option<Object>,
+    version: Option<u64>,
+    source_version: Option<u64>,
 }
 
 impl Recurring {
-    pub fn of_values(entries: impl IntoIterator<Item = (Object, Object)>) -> Self {
-        let entries = entries.into_iter().map(|(key, value)| (key, Expected::Value(value)));
-        Self { entries: entries.collect(), last: RefCell::new(None) }
+    /// Sets the first dictionary in `template`.
+    pub fn new(
+        template: &Object,
+        key: &'static Object,
+        source: &Object,
+        empty_keys: &[&'static Object],
+    ) -> Result<Self, Raised> {
+        let made = make(source, empty_keys)?;
+        set_item(template, key, &made.dict)?;
+        Ok(Self {
+            template: template.clone(),
+            key,
+            source: source.clone(),
+            empty_keys: empty_keys.to_vec(),
+            last: RefCell::new(made),
+        })
     }
 
-    pub fn of_empty_dicts(keys: impl IntoIterator<Item = Object>) -> Self {
-        let entries = keys.into_iter().map(|key| (key, Expected::EmptyDict));
-        Self { entries: entries.collect(), last: RefCell::new(None) }
+    /// The dictionary is what one would be that is made now, and nobody but the template has it.
+    /// Runs no Python code.
+    pub fn is_untouched(&self) -> bool {
+        let last = self.last.borrow();
+        is_ours_alone(&last.dict)
+            && last.empty_dicts.iter().all(|dict| is_ours_alone(dict) && len(dict) == 0)
+            && self.is_as_made(&last)
     }
 
-    /// The same with one more entry, last, whose value is set by whoever asks for a dictionary.
-    pub fn with_changing(mut self, key: Object) -> Self {
-        self.entries.push((key, Expected::Changing));
-        self
-    }
-
-    /// A dictionary that nobody else has.
-    pub fn next(&self) -> Result<Object, Raised> {
-        if let Some(last) = &*self.last.borrow()
-            && self.is_untouched(last)
-        {
-            return Ok(last.clone());
-        }
-        let next = self.make()?;
-        let replaced = self.last.replace(Some(next.clone()));
+    /// Has the template hold another one.
+    pub fn renew(&self) -> Result<(), Raised> {
+        let made = make(&self.source, &self.empty_keys)?;
+        set_item(&self.template, self.key, &made.dict)?;
+        let replaced = self.last.replace(made);
         // What an application has put there may run code when it goes.
         drop(replaced);
-        Ok(next)
+        Ok(())
     }
 
-    /// One that will not be handed out again.
-    pub fn make(&self) -> Result<Object, Raised> {
-        let dict = new_dict()?;
-        for (key, expected) in &self.entries {
-            match expected {
-                Expected::Value(value) => set_item(&dict, key, value)?,
-                Expected::EmptyDict => set_item(&dict, key, &new_dict()?)?,
-                Expected::Changing => set_item(&dict, key, &Object::none())?,
-            }
-        }
-        Ok(dict)
+    /// Sets an entry of the dictionary that the source has too. Runs no Python code before what is
+    /// returned is dropped: what was put there before.
+    pub fn put(&self, key: &Object, value: Object) -> Result<Option<Object>, Raised> {
+        let mut last = self.last.borrow_mut();
+        set_item(&last.dict, key, &value)?;
+        last.version = version_of_dict(&last.dict);
+        Ok(last.put.replace(value))
     }
 
-    fn is_untouched(&self, dict: &Object) -> bool {
-        // SAFETY: a live dictionary; nothing here runs Python code, so what is borrowed stays.
-        unsafe {
-            ffi::Py_REFCNT(dict.as_ptr()) == 1
-                && ffi::PyDict_Size(dict.as_ptr()) == self.entries.len().cast_signed()
-                && entries(dict.as_ptr()).zip(&self.entries).all(
-                    |((key, value), (name, expected))| {
-                        key == name.as_ptr()
-                            && match expected {
-                                Expected::Value(expected) => value == expected.as_ptr(),
-                                Expected::EmptyDict => is_unshared_empty_dict(value),
-                                Expected::Changing => true,
-                            }
-                    },
-                )
+    fn is_as_made(&self, made: &Made) -> bool {
+        if made.version.is_some() {
+            return made.version == version_of_dict(&made.dict)
+                && made.source_version == version_of_dict(&self.source);
         }
+        let is_of_ours =
+            |value| made.empty_dicts.iter().chain(&made.put).any(|object| object.as_ptr() == value);
+        // SAFETY: live dictionaries; nothing here runs Python code, so what is borrowed stays.
+        len(&made.dict) == len(&self.source)
+            && unsafe { entries(made.dict.as_ptr()).zip(entries(self.source.as_ptr())) }.all(
+                |((key, value), (name, expected))| {
+                    key == name && (value == expected || is_of_ours(value))
+                },
+            )
     }
 }
 
-/// # Safety
-/// A live object.
-unsafe fn is_unshared_empty_dict(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: by the contract; the type is checked first.
-    unsafe {
-        ffi::PyDict_CheckExact(object) != 0
-            && ffi::Py_REFCNT(object) == 1
-            && ffi::PyDict_Size(object) == 0
+fn make(source: &Object, empty_keys: &[&'static Object]) -> Result<Made, Raised> {
+    // Before the copy, which can run the collector.
+    let source_version = version_of_dict(source);
+    let dict = copy_dict(source)?;
+    let mut empty_dicts = Vec::with_capacity(empty_keys.len());
+    for key in empty_keys {
+        let empty = new_dict()?;
+        set_item(&dict, key, &empty)?;
+        empty_dicts.push(empty);
     }
+    let version = version_of_dict(&dict);
+    Ok(Made { dict, empty_dicts, put: None, version, source_version })
+}
+
+/// Nobody has a dictionary but the one that it is in, and `Made`.
+fn is_ours_alone(dict: &Object) -> bool {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(dict.as_ptr()) == 2 }
+}
+
+fn len(dict: &Object) -> isize {
+    // SAFETY: a live dictionary.
+    unsafe { ffi::PyDict_Size(dict.as_ptr()) }
 }

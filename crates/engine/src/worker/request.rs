@@ -391,7 +391,7 @@ impl Worker {
         };
         let tls = session.map(|(tls, ssl_object)| tls.describe(&ssl_object)).transpose()?;
         let peer = if matches!(peer, Address::Unix(_)) { Address::Unix(None) } else { peer };
-        let (server, client) = (address_object(&local)?, address_object(&peer)?);
+        let (server, client) = (self.application.scopes.server(&local)?, address_object(&peer)?);
         let origin = Origin { server, client, tls };
         let replaced = match self.tables.borrow_mut().connection(id) {
             Some(connection) => connection.origin.replace(origin.clone()),
