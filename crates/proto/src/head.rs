@@ -20,6 +20,14 @@ impl Span {
         span
     }
 
+    /// Where `part`, which is a part of `source`, is in it.
+    #[must_use]
+    pub fn within(source: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(source.as_ptr().addr());
+        debug_assert!(start <= source.len() - part.len());
+        Self::new(start, start + part.len())
+    }
+
     #[must_use]
     pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize

@@ -3,7 +3,7 @@
 use crate::error::Reject;
 use crate::event::{Inbound, Input};
 use crate::head::Framing;
-use crate::http1::syntax::{self, CRLF_BYTES, Section, fault};
+use crate::http1::syntax::{self, CRLF_BYTES, Section};
 use crate::limits::Limits;
 
 /// A body under way.
@@ -88,9 +88,9 @@ fn chunked<'i>(
             Chunk::Size { scanned } => {
                 let bytes_max = limits.chunk_line_bytes_max.saturating_add(CRLF_BYTES);
                 let too_long = Reject::bad_request("chunk line too long");
-                let section = Section::new(input.rest(), bytes_max, too_long);
-                let Some(line) = section.line(0, scanned)? else { return Ok(None) };
-                let (size, extension) = chunk_line(line).map_err(|reject| fault(line, reject))?;
+                let mut section = Section::new(input.rest(), 0, bytes_max, too_long);
+                let Some(line) = section.line(scanned)? else { return Ok(None) };
+                let (size, extension) = chunk_line(line)?;
                 received.extension_bytes += extension.len();
                 if received.extension_bytes > limits.chunk_extension_bytes_max {
                     return Err(Reject::bad_request("chunk extensions too long"));
@@ -123,15 +123,14 @@ fn chunked<'i>(
             Chunk::Trailer { bytes, scanned } => {
                 let bytes_max = limits.trailer_bytes_max.saturating_sub(*bytes);
                 let too_long = Reject::with_status(431, "trailer section too long");
-                let section = Section::new(input.rest(), bytes_max, too_long);
-                let Some(line) = section.line(0, scanned)? else { return Ok(None) };
+                let mut section = Section::new(input.rest(), 0, bytes_max, too_long);
+                let Some(line) = section.line(scanned)? else { return Ok(None) };
                 if line.is_empty() {
                     input.take(CRLF_BYTES);
                     return Ok(Some(Inbound::End));
                 }
-                syntax::field_line(line).map_err(|reject| fault(line, reject))?;
+                syntax::field_line(line)?;
                 *bytes += input.take(line.len() + CRLF_BYTES).len();
-                *scanned = 0;
             }
         }
     }
@@ -142,8 +141,7 @@ fn chunked<'i>(
 fn chunk_line(line: &[u8]) -> Result<(u64, &[u8]), Reject> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, extension) = line.split_at(digits);
-    let is_extension = matches!(extension, [] | [b';', ..]) && syntax::is_field_value(extension);
-    if digits.is_empty() || !is_extension {
+    if digits.is_empty() || !matches!(extension, [] | [b';', ..]) {
         return Err(Reject::bad_request("malformed chunk size"));
     }
     // 15 digits stay below 2^63.

@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::error::Reject;
 use crate::head::{Field, Framing, Method, RequestHead, Span, Version, is_of_proxy};
-use crate::http1::syntax::{self, CRLF_BYTES, Section, fault};
+use crate::http1::syntax::{self, CRLF_BYTES, Section};
 use crate::limits::Limits;
 
 /// A head under way. Memory is only allocated for one that does not come whole.
@@ -80,7 +80,7 @@ impl HeadReader {
 struct LineReader {
     /// Where the next line starts...
     start: usize,
-    /// ...and how far it has been looked at.
+    /// ...and how much of it has been looked at.
     scanned: usize,
     /// Where the field lines start, once the request line is there.
     fields_start: Option<usize>,
@@ -110,14 +110,12 @@ impl LineReader {
         }
         let bytes_max = limits.request_line_bytes_max.saturating_add(CRLF_BYTES);
         let too_long = Reject::with_status(414, "request line too long");
-        let section = Section::new(input, bytes_max, too_long);
-        while let Some(line) = section.line(self.start, &mut self.scanned)? {
-            let start = self.start;
+        let mut section = Section::new(input, self.start, bytes_max, too_long);
+        while let Some(line) = section.line(&mut self.scanned)? {
             self.start += line.len() + CRLF_BYTES;
             // Empty lines before a request line are skipped (RFC 9112, 2.2).
             if !line.is_empty() {
-                let authority = request_line(line, start, head);
-                self.semantics.authority = authority.map_err(|reject| fault(line, reject))?;
+                self.semantics.authority = request_line(line, input, head)?;
                 self.fields_start = Some(self.start);
                 break;
             }
@@ -134,16 +132,14 @@ impl LineReader {
     ) -> Result<Option<usize>, Reject> {
         let bytes_max = fields_start.saturating_add(limits.header_bytes_max);
         let too_long = Reject::with_status(431, "header block too long");
-        let section = Section::new(input, bytes_max, too_long);
-        while let Some(line) = section.line(self.start, &mut self.scanned)? {
-            let start = self.start;
+        let mut section = Section::new(input, self.start, bytes_max, too_long);
+        while let Some(line) = section.line(&mut self.scanned)? {
             self.start += line.len() + CRLF_BYTES;
             if line.is_empty() {
                 self.semantics.conclude(input, head)?;
                 return Ok(Some(self.start));
             }
-            let outcome = self.field_line(line, start, limits, head);
-            outcome.map_err(|reject| fault(line, reject))?;
+            self.field_line(line, input, limits, head)?;
         }
         Ok(None)
     }
@@ -151,7 +147,7 @@ impl LineReader {
     fn field_line(
         &mut self,
         line: &[u8],
-        start: usize,
+        input: &[u8],
         limits: &Limits,
         head: &mut RequestHead,
     ) -> Result<(), Reject> {
@@ -161,11 +157,8 @@ impl LineReader {
         }
         let (name, value) = syntax::field_line(line)?;
         if !is_forwarding_alias(name) {
-            let value_start = start + (value.as_ptr().addr() - line.as_ptr().addr());
-            let field = Field {
-                name: Span::new(start, start + name.len()),
-                value: Span::new(value_start, value_start + value.len()),
-            };
+            let field =
+                Field { name: Span::within(input, name), value: Span::within(input, value) };
             self.semantics.note(name, value, field.value, head)?;
             head.fields.push(field);
         }
@@ -173,7 +166,7 @@ impl LineReader {
     }
 
     fn has_begun(&self) -> bool {
-        self.fields_start.is_some() || self.scanned > self.start
+        self.fields_start.is_some() || self.scanned > 0
     }
 }
 
@@ -188,27 +181,29 @@ fn is_foreign(line: &[u8]) -> bool {
         && words.into_iter().all(|word| !word.is_empty())
 }
 
-/// Reads `method SP request-target SP HTTP-version` (RFC 9112, 3) of a line that starts at `start`.
-/// Returns the authority of an absolute form.
-fn request_line(line: &[u8], start: usize, head: &mut RequestHead) -> Result<Option<Span>, Reject> {
+/// Reads `method SP request-target SP HTTP-version` (RFC 9112, 3), a line of `input`. Returns the
+/// authority of an absolute form.
+fn request_line(line: &[u8], input: &[u8], head: &mut RequestHead) -> Result<Option<Span>, Reject> {
     let malformed = || {
         let malformed = Reject::bad_request("malformed request line");
         if is_foreign(line) { FOREIGN } else { malformed }
     };
-    let method_end = memchr::memchr(b' ', line).ok_or_else(malformed)?;
-    let target_end = line.len().checked_sub(b" HTTP/1.1".len()).ok_or_else(malformed)?;
-    if target_end <= method_end + 1 {
+    let (words, version) = line.split_last_chunk().ok_or_else(malformed)?;
+    let space = words.iter().position(|&byte| byte == b' ').ok_or_else(malformed)?;
+    let (method, target) = (&words[..space], &words[space + 1..]);
+    if target.is_empty() {
         return Err(malformed());
     }
-    head.version = match &line[target_end..] {
-        b" HTTP/1.1" => Version::Http11,
-        b" HTTP/1.0" => Version::Http10,
-        [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            return Err(Reject::with_status(505, "unsupported HTTP version"));
-        }
-        _ => return Err(malformed()),
+    head.version = if version == b" HTTP/1.1" {
+        Version::Http11
+    } else if version == b" HTTP/1.0" {
+        Version::Http10
+    } else if let [b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] = version {
+        return Err(Reject::with_status(505, "unsupported HTTP version"));
+    } else {
+        return Err(malformed());
     };
-    head.method = match &line[..method_end] {
+    head.method = match method {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
         b"POST" => Method::Post,
@@ -217,58 +212,54 @@ fn request_line(line: &[u8], start: usize, head: &mut RequestHead) -> Result<Opt
         b"OPTIONS" => Method::Options,
         b"PATCH" => Method::Patch,
         b"CONNECT" => Method::Connect,
-        other if syntax::is_token(other) => Method::Other(Span::new(start, start + method_end)),
+        other if syntax::is_token(other) => Method::Other(Span::within(input, other)),
         _ => return Err(Reject::bad_request("invalid method")),
     };
-    let target = &line[method_end + 1..target_end];
-    if !syntax::is_visible_ascii(target) {
-        return Err(Reject::bad_request("invalid byte in request target"));
-    }
-    request_target(target, start + method_end + 1, head)
+    request_target(target, input, head)
 }
 
-/// Sorts a target by its form (RFC 9112, 3.2) and finds path and query in it.
+/// Sorts a target by its form (RFC 9112, 3.2) and finds path and query in it. Returns the authority
+/// of an absolute form.
 fn request_target(
     target: &[u8],
-    start: usize,
+    input: &[u8],
     head: &mut RequestHead,
 ) -> Result<Option<Span>, Reject> {
-    let (authority, path_start) = match target {
+    let (front, rest) = target.split_at(syntax::query_start(target));
+    if !syntax::is_visible_ascii(rest) {
+        return Err(Reject::bad_request("invalid byte in request target"));
+    }
+    let (authority, path) = match front {
         _ if head.method == Method::Connect => {
             return Err(Reject::with_status(501, "CONNECT is not supported"));
         }
-        [b'/', ..] => (None, 0),
-        b"*" if head.method == Method::Options => (None, 0),
+        [b'/', ..] => (None, front),
+        b"*" if head.method == Method::Options && rest.is_empty() => (None, front),
         _ => {
-            let authority_start = absolute_form(target)
+            let front = after_scheme(front)
                 .ok_or(Reject::bad_request("request target of no known form"))?;
-            let rest = &target[authority_start..];
-            let length = rest
-                .iter()
-                .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
-                .unwrap_or(rest.len());
-            if length == 0 || !syntax::is_host(&rest[..length]) {
+            let length = front.iter().position(|&byte| byte == b'/').unwrap_or(front.len());
+            let (authority, path) = front.split_at(length);
+            if authority.is_empty() || !syntax::is_host(authority) {
                 return Err(Reject::bad_request("invalid authority in request target"));
             }
-            let authority = Span::new(start + authority_start, start + authority_start + length);
-            (Some(authority), authority_start + length)
+            (Some(Span::within(input, authority)), path)
         }
     };
-    // A fragment has no place in a request; who sends one gets the resource without it.
-    let end = memchr::memchr(b'#', target).unwrap_or(target.len());
-    let question = memchr::memchr(b'?', &target[path_start..end]).map(|index| path_start + index);
-    let path_end = question.unwrap_or(end);
-    head.path = Span::new(start + path_start, start + path_end);
-    let query_start = question.map_or(end, |index| index + 1);
-    head.query = Span::new(start + query_start, start + end);
+    head.path = Span::within(input, path);
+    if let [b'?', query @ ..] = rest {
+        // A fragment has no place in a request; who sends one gets the resource without it.
+        let length = memchr::memchr(b'#', query).unwrap_or(query.len());
+        head.query = Span::within(input, &query[..length]);
+    }
     Ok(authority)
 }
 
-/// Where the authority starts, if this is an absolute form with a scheme that is ours.
-fn absolute_form(target: &[u8]) -> Option<usize> {
+/// What follows the scheme, if this is an absolute form with one that is ours.
+fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     [b"http://".as_slice(), b"https://"].into_iter().find_map(|scheme| {
-        let prefix = target.get(..scheme.len())?;
-        prefix.eq_ignore_ascii_case(scheme).then_some(scheme.len())
+        let (prefix, rest) = target.split_at_checked(scheme.len())?;
+        prefix.eq_ignore_ascii_case(scheme).then_some(rest)
     })
 }
 

@@ -46,41 +46,81 @@ pub const TOKEN_LOWER: [u8; 256] = {
 /// A non-empty token.
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| TOKEN_LOWER[usize::from(byte)] != 0)
+    !bytes.is_empty() && token_end(bytes).is_none()
+}
+
+/// Where the first byte is that is of no token. By itself, it has the registers for its constants.
+#[inline(never)]
+fn token_end(bytes: &[u8]) -> Option<usize> {
+    let suspects = |word| below(word | CASE_BITS, b'a') | above(word | CASE_BITS, b'z') | word;
+    first(bytes, suspects, |byte| TOKEN_LOWER[usize::from(byte)] == 0)
 }
 
 /// No control byte but HTAB (RFC 9110, 5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    let is_fit = |&byte: &u8| byte >= 0x20 && byte != 0x7f || byte == b'\t';
-    all_words(bytes, |word| below(word, 0x20) | equal(word, 0x7f)) || bytes.iter().all(is_fit)
+    control_byte(bytes).is_none()
+}
+
+/// Where the first control byte is that is no HTAB. The same goes for it.
+#[inline(never)]
+fn control_byte(bytes: &[u8]) -> Option<usize> {
+    let is_control = |byte| byte != b'\t' && matches!(byte, 0..=0x1f | 0x7f);
+    first(bytes, |word| (below(word, 0x20) | above(word, 0x7e)) & !word, is_control)
 }
 
 /// Visible ASCII only, which is all that a request target may hold (RFC 9112, 3.2).
 pub fn is_visible_ascii(bytes: &[u8]) -> bool {
-    let is_fit = |&byte: &u8| matches!(byte, 0x21..=0x7e);
-    all_words(bytes, |word| below(word, 0x21) | equal(word, 0x7f) | word)
-        || bytes.iter().all(is_fit)
+    let is_other = |byte| !matches!(byte, 0x21..=0x7e);
+    first(bytes, |word| below(word, 0x21) | above(word, 0x7e) | word, is_other).is_none()
 }
 
-/// Whether `unfit` finds nothing in all of `bytes`, eight at a time and without an early exit: most
-/// lines are too short for what the compiler would make of a loop over bytes. `false` says nothing.
-fn all_words(bytes: &[u8], unfit: impl Fn(u64) -> u64) -> bool {
-    let Some(last) = bytes.last_chunk() else { return false };
-    let (words, _) = bytes.as_chunks();
-    let unfit = |bits, word: &[u8; 8]| bits | unfit(u64::from_ne_bytes(*word));
-    words.iter().fold(unfit(0, last), unfit) & HIGH_BITS == 0
+/// Where the query or the fragment of a request target starts, or what may not stand in one.
+pub fn query_start(target: &[u8]) -> usize {
+    let is_other = |byte| !matches!(byte, 0x21..=0x7e) || matches!(byte, b'?' | b'#');
+    let suspects = |word| below(word, 0x24) | above(word, 0x7e) | equal(word, b'?') | word;
+    first(target, suspects, is_other).unwrap_or(target.len())
+}
+
+/// Where the first byte is that is `sought`. Of eight bytes at a time, only those are looked at of
+/// which `suspects` sets the high bit, as it must for all that are sought.
+fn first(
+    bytes: &[u8],
+    suspects: impl Fn(u64) -> u64,
+    sought: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let mut bits = suspects(u64::from_le_bytes(*word)) & HIGH_BITS;
+        while bits != 0 {
+            let position = bits.trailing_zeros() as usize / 8;
+            if sought(rest[position]) {
+                return Some(bytes.len() - rest.len() + position);
+            }
+            bits &= bits - 1;
+        }
+        rest = behind;
+    }
+    let position = rest.iter().position(|&byte| sought(byte))?;
+    Some(bytes.len() - rest.len() + position)
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = LOW_BITS << 7;
+const CASE_BITS: u64 = LOW_BITS << 5;
 
-/// Sets a high bit if a byte is below `bound`, which is at most 0x80, and none if no byte is.
+/// Sets the high bit of each byte below `bound`, which is at most 0x80, and of some others.
 fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(LOW_BITS * u64::from(bound)) & !word & HIGH_BITS
+    word.wrapping_sub(LOW_BITS * u64::from(bound))
 }
 
+/// Sets the high bit of each byte that is `byte`, an ASCII one, and of some others.
 fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (LOW_BITS * u64::from(byte)), 1)
+}
+
+/// Sets the high bit of each ASCII byte above `bound`, and of some others.
+fn above(word: u64, bound: u8) -> u64 {
+    word.wrapping_add(LOW_BITS * u64::from(0x7f - bound))
 }
 
 /// Strips optional white space from both ends.
@@ -114,124 +154,108 @@ pub fn decimal(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
         return None;
     }
-    bytes.iter().try_fold(0_u64, |value, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit).filter(|&sum| i64::try_from(sum).is_ok())
-    })
+    let value = bytes.iter().try_fold(0_i64, |value, &byte| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    });
+    value.map(i64::cast_unsigned)
 }
 
 /// Lines that are bounded together, as far as they have come.
-#[derive(Clone, Copy)]
 pub struct Section<'i> {
-    window: &'i [u8],
+    rest: &'i [u8],
     too_long: Option<Reject>,
 }
 
 impl<'i> Section<'i> {
     /// The section is within the first `bytes_max` bytes of `input`, CRLFs included, or `too_long`.
-    pub fn new(input: &'i [u8], bytes_max: usize, too_long: Reject) -> Self {
+    /// What is before `start` has been read.
+    pub fn new(input: &'i [u8], start: usize, bytes_max: usize, too_long: Reject) -> Self {
         let is_full = input.len() >= bytes_max;
-        Self { window: &input[..input.len().min(bytes_max)], too_long: is_full.then_some(too_long) }
+        let window = &input[..input.len().min(bytes_max)];
+        let rest = window.get(start..).unwrap_or_default();
+        Self { rest, too_long: is_full.then_some(too_long) }
     }
 
-    /// The line that starts at `start`, without its CRLF. `None` while it is incomplete: `scanned`
-    /// then tells how far it has been looked at, so that single bytes do not cost a pass each.
+    /// The next line, without its CRLF. `None` while it is incomplete: `scanned` then tells how much
+    /// of it has been looked at, so that single bytes do not cost a pass each.
     ///
-    /// An incomplete line is refused for a control byte as soon as that is there; a complete one is
-    /// for its grammar to refuse, through `fault`.
-    #[allow(clippy::inline_always, reason = "5 % of the instructions of a head with 15 fields")]
+    /// There is no control byte but HTAB in a line. One is refused for it as soon as that has come,
+    /// so that the reason does not depend on what else had.
+    #[allow(clippy::inline_always, reason = "7 % of the instructions of a head with 15 fields")]
     #[inline(always)]
-    pub fn line(&self, start: usize, scanned: &mut usize) -> Result<Option<&'i [u8]>, Reject> {
-        let window = self.window;
-        let from = start.max(*scanned);
-        let unseen = window.get(from..).unwrap_or_default();
-        let Some(length) = memchr::memchr(b'\n', unseen) else {
-            self.check_incomplete(start, from)?;
-            *scanned = window.len();
-            return Ok(None);
-        };
-        let line = &window[start..from + length];
-        match line.split_last() {
-            Some((b'\r', content)) => Ok(Some(content)),
-            _ => Err(fault(line, Reject::bad_request("bare LF"))),
-        }
-    }
-
-    #[cold]
-    fn check_incomplete(&self, start: usize, scanned: usize) -> Result<(), Reject> {
+    pub fn line(&mut self, scanned: &mut usize) -> Result<Option<&'i [u8]>, Reject> {
         // From one byte before: a CR may have waited there for its LF.
-        let unseen = self.window.get(start.max(scanned.saturating_sub(1))..).unwrap_or_default();
-        if !is_field_value(unseen.strip_suffix(b"\r").unwrap_or(unseen)) {
-            return Err(CONTROL_BYTE);
+        let from = scanned.saturating_sub(1);
+        let unseen = self.rest.get(from..).unwrap_or_default();
+        let length = from + control_byte(unseen).unwrap_or(unseen.len());
+        match self.rest.split_at_checked(length) {
+            Some((line, [b'\r', b'\n', rest @ ..])) => {
+                self.rest = rest;
+                *scanned = 0;
+                Ok(Some(line))
+            }
+            None | Some((_, [] | [b'\r'])) => {
+                *scanned = self.rest.len();
+                self.too_long.map_or(Ok(None), Err)
+            }
+            Some((_, [b'\n', ..])) => Err(Reject::bad_request("bare LF")),
+            Some(_) => Err(Reject::bad_request("control byte")),
         }
-        self.too_long.map_or(Ok(()), Err)
     }
 }
-
-/// Why a line is refused that is malformed in the way of `reject`. A control byte goes before
-/// everything else, as in an incomplete line: the reason must not depend on what else had come.
-pub fn fault(line: &[u8], reject: Reject) -> Reject {
-    if is_field_value(line) { reject } else { CONTROL_BYTE }
-}
-
-const CONTROL_BYTE: Reject = Reject::bad_request("control byte");
 
 /// Splits and checks a field line (RFC 9112, 5).
+#[allow(clippy::inline_always, reason = "another 7 %")]
+#[inline(always)]
 pub fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), Reject> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Reject::bad_request("obsolete line folding"));
-    }
     // A token ends where a byte is of none, so that one pass finds the colon and checks the name.
-    let name_end = line.iter().position(|&byte| TOKEN_LOWER[usize::from(byte)] == 0);
-    let (name, value) = match name_end.map(|end| line.split_at(end)) {
-        Some((name @ [_, ..], [b':', value @ ..])) => (name, trim(value)),
-        _ if line.contains(&b':') => return Err(Reject::bad_request("invalid field name")),
-        _ => return Err(Reject::bad_request("field line without a colon")),
-    };
-    if !is_field_value(value) {
-        return Err(CONTROL_BYTE);
+    match token_end(line).map(|end| line.split_at(end)) {
+        Some((name @ [_, ..], [b':', value @ ..])) => Ok((name, trim(value))),
+        _ => Err(Reject::bad_request(match line {
+            [b' ' | b'\t', ..] => "obsolete line folding",
+            _ if line.contains(&b':') => "invalid field name",
+            _ => "field line without a colon",
+        })),
     }
-    Ok((name, value))
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110, 7.2), with nothing that a URL parser would choke on or read
 /// as the end of the authority.
 pub fn is_host(value: &[u8]) -> bool {
-    if value.is_empty() {
+    let behind = match value {
         // No authority to name (RFC 9112, 3.2).
-        return true;
-    }
-    let (is_valid, rest) = if let [b'[', rest @ ..] = value {
-        let Some(end) = memchr::memchr(b']', rest) else { return false };
-        (is_ipv6_address(&rest[..end]), &rest[end + 1..])
-    } else {
-        let end = memchr::memchr(b':', value).unwrap_or(value.len());
-        (is_registered_name(&value[..end]), &value[end..])
+        [] => return true,
+        [b'[', rest @ ..] => after_ipv6_address(rest),
+        _ => after_registered_name(value),
     };
-    is_valid
-        && match rest {
-            [] | [b':'] => true,
-            [b':', port @ ..] => decimal(port).is_some_and(|port| u16::try_from(port).is_ok()),
-            _ => false,
-        }
-}
-
-fn is_ipv6_address(address: &[u8]) -> bool {
-    str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok())
-}
-
-/// A non-empty `reg-name` (RFC 3986, 3.2.2).
-fn is_registered_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let Some(other) = rest.iter().position(|&byte| !IN_REGISTERED_NAME[usize::from(byte)]) {
-        rest = match &rest[other..] {
-            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                tail
-            }
-            _ => return false,
-        };
+    match behind {
+        Some([] | [b':']) => true,
+        Some([b':', port @ ..]) => decimal(port).is_some_and(|port| u16::try_from(port).is_ok()),
+        _ => false,
     }
-    !name.is_empty()
+}
+
+fn after_ipv6_address(value: &[u8]) -> Option<&[u8]> {
+    let (address, rest) = value.split_at(memchr::memchr(b']', value)?);
+    str::from_utf8(address).ok()?.parse::<Ipv6Addr>().ok()?;
+    Some(&rest[1..])
+}
+
+/// What follows a non-empty `reg-name` (RFC 3986, 3.2.2).
+fn after_registered_name(value: &[u8]) -> Option<&[u8]> {
+    let mut rest = value;
+    loop {
+        let is_other = |&byte: &u8| !IN_REGISTERED_NAME[usize::from(byte)];
+        rest = &rest[rest.iter().position(is_other).unwrap_or(rest.len())..];
+        match rest {
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = tail;
+            }
+            _ => break,
+        }
+    }
+    (rest.len() < value.len()).then_some(rest)
 }
 
 /// Whether a byte may stand in a `reg-name` as it is: `unreserved` and `sub-delims`.
