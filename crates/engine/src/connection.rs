@@ -1,14 +1,17 @@
 //! One connection: its socket, its protocol state, what waits in either direction.
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use pronghorn_proto::deadline::SlowReader;
 use pronghorn_proto::limits::Limits;
 use pronghorn_proto::proxy_protocol::{self, BINARY_BYTES_MAX, Malformed, Source};
+use rustix::io::Errno;
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
 use crate::asgi::scope::Origin;
+use crate::ffi::ring::Send;
 use crate::listener::Address;
 use crate::outbox::{Outbox, Sink};
 use crate::protocol::Protocol;
@@ -331,6 +334,23 @@ impl Connection {
             _ => self.note_sent(sent, now, limits),
         }
         must_seal
+    }
+
+    /// All that waits, if it can go to the kernel as it is and with one call.
+    pub fn sendable(&self) -> Option<Send<'_>> {
+        let is_plain = self.secured.is_none() && !self.protocol.has_open_head();
+        if !is_plain || self.transport.is_stuck() || self.outbox.is_empty() {
+            return None;
+        }
+        let (parts, follows) = self.outbox.pieces();
+        (!follows).then(|| Send { socket: self.transport.as_fd(), parts })
+    }
+
+    /// What was sendable has been sent, with this result.
+    pub fn note_result(&mut self, result: Result<usize, Errno>, now: Instant, limits: &Limits) {
+        let sent = self.transport.note_sent(result);
+        self.outbox.advance(sent);
+        self.note_sent(sent, now, limits);
     }
 
     /// What was promised does not exist: the client must not take the end for a clean one.

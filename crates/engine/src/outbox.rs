@@ -4,16 +4,15 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes};
-use pronghorn_proto::event::{Payload, Transmit};
-use smallvec::SmallVec;
-
+use crate::ffi::ring::Parts;
 use crate::file::{FilePart, Truncated};
 use crate::settings::{
     COPIED_PAYLOAD_BYTES_MAX, FILE_BYTES_PER_TURN, FILE_READ_BYTES, HIGH_WATER_BYTES,
     SENT_PIECES_MAX,
 };
 use crate::transport::Transport;
+use bytes::{Buf, Bytes};
+use pronghorn_proto::event::{Payload, Transmit};
 
 /// Room for so many parts is kept for those to come.
 const PARTS_KEPT: usize = 4;
@@ -134,7 +133,17 @@ impl Outbox {
     /// Gives the kernel what it takes of the next pieces, up to a file. Tells how much, and whether
     /// that was not all of them.
     fn flush_bytes(&mut self, transport: &mut Transport) -> (usize, bool) {
-        let mut slices = SmallVec::<[IoSlice<'_>; 8]>::new();
+        let (mut slices, follows) = self.pieces();
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        let sent = transport.send_all(&mut slices, follows);
+        drop(slices);
+        self.advance(sent);
+        (sent, sent < all)
+    }
+
+    /// The next pieces that one call can send, up to a file, and whether something follows them.
+    pub fn pieces(&self) -> (Parts<'_>, bool) {
+        let mut slices = Parts::new();
         let mut position = self.sent;
         let mut follows = self.parts.len() > SENT_PIECES_MAX;
         for (own, part) in self.parts.iter().take(SENT_PIECES_MAX) {
@@ -151,11 +160,7 @@ impl Outbox {
         if !follows {
             slices.push(IoSlice::new(&self.bytes[position..]));
         }
-        let all = slices.iter().map(|slice| slice.len()).sum();
-        let sent = transport.send_all(&mut slices, follows);
-        drop(slices);
-        self.advance(sent);
-        (sent, sent < all)
+        (slices, follows)
     }
 
     /// The next bytes in one piece: at least `bytes_min` of them, if there are so many and the budget

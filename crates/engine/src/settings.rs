@@ -77,11 +77,10 @@ pub const STATIC_REVALIDATION: Duration = Duration::from_secs(1);
 /// Pipelined bytes kept for later while a response is under way.
 pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Answers of one turn are written together, so many at the most: each write may wake its reader, and
-/// waking it once for several costs a third of a small request less.
-pub const GATHERED_MAX: usize = 16;
+/// So few answers are written one by one: to write them together takes a ring, which costs as much.
+pub const SENDS_MIN: usize = 3;
 
-/// None waits longer than this for the others.
+/// No answer waits longer than this for others that it can be written together with.
 pub const GATHERING_TIME: Duration = Duration::from_micros(250);
 
 /// Larger payloads that somebody keeps go from the application's object to the socket without a copy.

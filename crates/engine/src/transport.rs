@@ -204,23 +204,25 @@ impl Transport {
                     flags,
                 )
             };
-            match result {
-                Ok(count) => {
-                    sent += count;
-                    IoSlice::advance_slices(&mut parts, count);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.outgoing = Outgoing::Blocked;
-                    break;
-                }
-                Err(_) => {
-                    self.broken = true;
-                    break;
-                }
+            let count = self.note_sent(result);
+            sent += count;
+            IoSlice::advance_slices(&mut parts, count);
+            if self.is_stuck() {
+                break;
             }
         }
         sent
+    }
+
+    /// Takes note of how a send has ended, and tells how much the kernel has taken.
+    pub fn note_sent(&mut self, result: Result<usize, Errno>) -> usize {
+        match result {
+            Ok(count) => return count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => self.outgoing = Outgoing::Blocked,
+            Err(_) => self.broken = true,
+        }
+        0
     }
 
     /// Sends what the kernel takes of a part of a file, at most so many bytes, and tells how much.
@@ -229,9 +231,7 @@ impl Transport {
         while total < bytes_max && part.remaining() > 0 && !self.is_stuck() {
             match self.send_file_once(part, bytes_max - total)? {
                 Ok(sent) => total += sent,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.outgoing = Outgoing::Blocked,
-                Err(_) => self.broken = true,
+                Err(errno) => _ = self.note_sent(Err(errno)),
             }
         }
         Ok(total)

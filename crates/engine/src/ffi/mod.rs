@@ -34,6 +34,8 @@ pub mod capture;
 pub mod all_tasks;
 /// Descriptors that Python owns.
 pub mod fd;
+/// Several sends with one system call.
+pub mod ring;
 /// State that belongs to one thread.
 pub mod owner;
 /// Memory that several processes share.

@@ -19,6 +19,8 @@ mod websocket;
 mod multiplex;
 /// From messages sent to bytes on their way, and to the end of a connection.
 mod response;
+/// Answers of one turn, written together.
+mod gathering;
 /// Between the bytes of the socket and those of the protocol, where TLS is spoken.
 mod secured;
 /// Answers without the application.
@@ -43,7 +45,7 @@ use crate::ffi::names::names;
 use crate::ffi::object::Object;
 use crate::listener::Listener;
 use crate::load::SharedLoad;
-use crate::settings::{GATHERED_MAX, GATHERING_TIME, Settings};
+use crate::settings::Settings;
 use crate::static_files::StaticFiles;
 use crate::stream::ConnectionId;
 use crate::tls::Tls;
@@ -181,11 +183,6 @@ impl Worker {
         self.tables.borrow_mut().ready = ready;
         self.end_turn();
         collected.map_err(|error| Raised::runtime_error(&error.to_string()))
-    }
-
-    fn must_flush_gathered(&self, since: Instant) -> bool {
-        let count = self.tables.borrow().gathered.as_ref().map_or(0, Vec::len);
-        count >= GATHERED_MAX || count > 0 && since.elapsed() > GATHERING_TIME
     }
 
     /// Goes on with connections that something happened to outside of `on_ready`.

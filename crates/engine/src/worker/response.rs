@@ -222,18 +222,6 @@ impl Worker {
         self.tables.borrow_mut().request_count += 1;
     }
 
-    /// Writes the answers that have been gathered.
-    pub(super) fn flush_gathered(&self, now: Instant) {
-        let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
-        for id in gathered.into_iter().flatten() {
-            if let Some(connection) = self.tables.borrow_mut().connection(id) {
-                connection.is_gathered = false;
-            }
-            self.flush(id, now);
-            self.rest(id, now);
-        }
-    }
-
     /// How an HTTP/1.1 connection goes on, and what its stream no longer carries.
     fn next(&self, connection: &mut Connection, now: Instant) -> (Next, Option<Carried>) {
         if connection.closing != Closing::No {

@@ -11,6 +11,7 @@ use slab::Slab;
 use crate::asgi::carried::Carried;
 use crate::connection::Connection;
 use crate::ffi::object::Object;
+use crate::ffi::ring::Ring;
 use crate::listener::{Address, Listener};
 use crate::load::SharedLoad;
 use crate::poll::{Poller, Ready};
@@ -64,6 +65,7 @@ pub struct Tables {
     is_access_log_armed: bool,
     /// Connections whose answers are written together; `None` outside of `on_ready`.
     pub gathered: Option<Vec<ConnectionId>>,
+    pub ring: Ring,
     listed: Vec<ConnectionId>,
     is_attend_scheduled: bool,
     /// What the processes that share the listeners know of each other.
@@ -95,6 +97,7 @@ impl Tables {
             timer: None,
             is_access_log_armed: false,
             gathered: None,
+            ring: Ring::new(),
             listed: Vec::new(),
             is_attend_scheduled: false,
             load: None,

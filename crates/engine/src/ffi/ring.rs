@@ -1,0 +1,156 @@
+//! Several sends with one system call: the only thing that `io_uring(7)` is used for.
+//!
+//! Each send is told not to wait, so the kernel carries it out while it takes it, as `send(2)` would.
+//! Nothing is under way when the call returns.
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use smallvec::SmallVec;
+
+/// So many sends fit into one call, and so many of their outcomes onto the stack.
+pub const SENDS_MAX: usize = 16;
+
+/// Hardly ever more: a head, a body that is elsewhere, and what follows it.
+pub type Parts<'p> = SmallVec<[IoSlice<'p>; 4]>;
+
+/// One send: a connected socket, and what it is given.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no ring to read it"))]
+pub struct Send<'s> {
+    pub socket: BorrowedFd<'s>,
+    /// At least one.
+    pub parts: Parts<'s>,
+}
+
+/// How each send has ended, in their order: with how much the kernel has taken, or why it has taken
+/// nothing. `None` if it has not been tried.
+pub type Outcomes = SmallVec<[Option<Result<usize, Errno>>; SENDS_MAX]>;
+
+/// Where sends are put that go to the kernel together: by the thread that has made it, and no other.
+///
+/// `None` where the kernel has none of this kind (before Linux 6.1, and on other systems) or lets
+/// nobody use it, as in many containers.
+pub struct Ring(Option<kernel::Queue>);
+
+impl Ring {
+    pub fn new() -> Self {
+        Self(kernel::Queue::new().ok())
+    }
+
+    pub fn is_available(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Sends what the kernel takes at once of at most `SENDS_MAX` sends.
+    pub fn send(&mut self, sends: &[Send<'_>]) -> Outcomes {
+        let mut outcomes = Outcomes::from_elem(None, sends.len());
+        if let Some(queue) = &mut self.0
+            && queue.send(sends, &mut outcomes).is_err()
+        {
+            self.0 = None;
+        }
+        outcomes
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod kernel {
+    use std::io;
+
+    use super::{Outcomes, Send};
+
+    /// No other kernel has it.
+    pub enum Queue {}
+
+    impl Queue {
+        pub fn new() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub fn send(&mut self, _: &[Send<'_>], _: &mut Outcomes) -> io::Result<()> {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod kernel {
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    use io_uring::{IoUring, opcode, squeue, types};
+    use rustix::io::Errno;
+    use smallvec::SmallVec;
+
+    use super::{Outcomes, SENDS_MAX, Send};
+
+    const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+    pub struct Queue(IoUring);
+
+    impl Queue {
+        pub fn new() -> io::Result<Self> {
+            let entries = u32::try_from(SENDS_MAX).expect("a small number");
+            let mut builder = IoUring::builder();
+            // The kernel need not be prepared for other threads, nor interrupt this one.
+            builder.setup_single_issuer().setup_defer_taskrun().build(entries).map(Self)
+        }
+
+        /// Fails if the ring is of no use any more. What has been done nevertheless is in `outcomes`.
+        pub fn send(&mut self, sends: &[Send<'_>], outcomes: &mut Outcomes) -> io::Result<()> {
+            let messages: SmallVec<[_; SENDS_MAX]> = sends.iter().map(message).collect();
+            let mut entries = self.0.submission();
+            for (index, (send, message)) in sends.iter().zip(&messages).enumerate() {
+                let entry = entry(send, message).user_data(index as u64);
+                // SAFETY: what the entry points to is borrowed until this function returns. Then the
+                // send is over, or it has not begun and goes with the ring: see the module.
+                if unsafe { entries.push(&entry) }.is_err() {
+                    break;
+                }
+            }
+            let mut outstanding = entries.len();
+            drop(entries);
+            while outstanding > 0 {
+                let submitted = self.0.submit_and_wait(outstanding);
+                for completion in self.0.completion() {
+                    outstanding -= 1;
+                    let index = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
+                    if let Some(outcome) = outcomes.get_mut(index) {
+                        *outcome = Some(result(completion.result()));
+                    }
+                }
+                match submitted {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// A result as the kernel writes it.
+    fn result(result: i32) -> Result<usize, Errno> {
+        usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+    }
+
+    fn entry(send: &Send<'_>, message: &libc::msghdr) -> squeue::Entry {
+        let socket = types::Fd(send.socket.as_raw_fd());
+        match &*send.parts {
+            [part] => {
+                let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                opcode::Send::new(socket, part.as_ptr(), length).flags(FLAGS).build()
+            }
+            _ => opcode::SendMsg::new(socket, message).flags(FLAGS.cast_unsigned()).build(),
+        }
+    }
+
+    fn message(send: &Send<'_>) -> libc::msghdr {
+        // SAFETY: numbers and pointers, for all of which zero is a value: no name, nothing ancillary.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        // An `IoSlice` is an `iovec` by its contract; the kernel only reads them.
+        message.msg_iov = send.parts.as_ptr().cast_mut().cast();
+        message.msg_iovlen = send.parts.len() as _;
+        message
+    }
+}

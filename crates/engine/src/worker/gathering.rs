@@ -1,0 +1,65 @@
+//! Answers of one turn, written together: each write may wake its reader, and enters the kernel.
+
+use std::time::Instant;
+
+use rustix::io::Errno;
+use smallvec::SmallVec;
+
+use crate::ffi::ring::SENDS_MAX;
+use crate::settings::{GATHERING_TIME, SENDS_MIN};
+use crate::stream::ConnectionId;
+use crate::worker::Worker;
+use crate::worker::tables::Tables;
+
+impl Worker {
+    /// What has been gathered is enough, or has waited long enough.
+    pub(super) fn must_flush_gathered(&self, since: Instant) -> bool {
+        let count = self.tables.borrow().gathered.as_ref().map_or(0, Vec::len);
+        count >= SENDS_MAX || count > 0 && since.elapsed() > GATHERING_TIME
+    }
+
+    /// Writes the answers that have been gathered.
+    pub(super) fn flush_gathered(&self, now: Instant) {
+        let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
+        let gathered = gathered.unwrap_or_default();
+        self.send_together(&gathered, now);
+        for id in gathered {
+            if let Some(connection) = self.tables.borrow_mut().connection(id) {
+                connection.is_gathered = false;
+            }
+            // What is left: all of it, where it could not be sent together.
+            self.flush(id, now);
+            self.rest(id, now);
+        }
+    }
+
+    /// Sends what the kernel takes at once of what connections have to send, with one call, if that
+    /// is possible and worth it.
+    fn send_together(&self, ids: &[ConnectionId], now: Instant) {
+        let mut tables = self.tables.borrow_mut();
+        if ids.len() < SENDS_MIN || !tables.ring.is_available() {
+            return;
+        }
+        for (id, result) in send_all(&mut tables, ids) {
+            if let Some(connection) = tables.connection(id) {
+                connection.note_result(result, now, &self.settings.limits);
+            }
+        }
+    }
+}
+
+type Results = SmallVec<[(ConnectionId, Result<usize, Errno>); SENDS_MAX]>;
+
+fn send_all(tables: &mut Tables, ids: &[ConnectionId]) -> Results {
+    let Tables { connections, ring, .. } = tables;
+    let (senders, sends): (SmallVec<[_; SENDS_MAX]>, SmallVec<[_; SENDS_MAX]>) = ids
+        .iter()
+        .filter_map(|id| {
+            let connection = connections.get(id.slot as usize)?;
+            let is_same = connection.generation == id.generation;
+            Some((*id, connection.sendable().filter(|_| is_same)?))
+        })
+        .unzip();
+    let outcomes = ring.send(&sends);
+    senders.into_iter().zip(outcomes).filter_map(|(id, outcome)| Some((id, outcome?))).collect()
+}

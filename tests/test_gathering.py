@@ -1,0 +1,124 @@
+"""Answers of one turn are written together, with one system call where the kernel allows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from support.processes import wait_until
+from support.server import Server, serve
+from support.wire import Wire
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+LISTENING = ["tcp", "unix"]
+APPS = {"ring": "support.apps:app", "denied": "support.denied_app:app"}
+
+
+@pytest.fixture(params=APPS)
+def app(request: pytest.FixtureRequest) -> str:
+    """The test application where `io_uring(7)` may be used and where it may not."""
+    return str(request.param)
+
+
+@pytest.fixture(params=LISTENING)
+def server(request: pytest.FixtureRequest, app: str, tmp_path: Path) -> Iterator[Server]:
+    tcp = ("--host", "127.0.0.1", "--port", "0")
+    listen = tcp if request.param == "tcp" else ("--uds", str(tmp_path / "socket"))
+    # The other loop has a ring of its own.
+    with serve(APPS[app], "--no-access-log", "--loop", "asyncio", listen=listen) as server:
+        yield server
+
+
+def has_ring(server: Server) -> bool:
+    directory = Path(f"/proc/{server.pid}/fd")
+    return "anon_inode:[io_uring]" in {os.readlink(each) for each in directory.iterdir()}
+
+
+def is_ring_allowed() -> bool:
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    switch = Path("/proc/sys/kernel/io_uring_disabled")
+    return release >= (6, 1) and (not switch.exists() or switch.read_text().strip() == "0")
+
+
+def stop(server: Server) -> None:
+    """Keeps the server from doing anything until it gets SIGCONT."""
+    state = Path(f"/proc/{server.pid}/stat")
+    server.signal(signal.SIGSTOP)
+    wait_until(
+        lambda: state.read_text().rsplit(") ", 1)[1].startswith("T"), what="the server is stopped"
+    )
+
+
+def ask_together(server: Server, wires: Sequence[Wire], targets: Sequence[str]) -> None:
+    """Has the server find all these requests in one turn."""
+    stop(server)
+    for wire, target in zip(wires, targets, strict=True):
+        wire.send_request("GET", target)
+    server.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def wires(server: Server) -> Iterator[list[Wire]]:
+    """More connections than are written to with one call."""
+    found = [Wire(server.address) for _ in range(40)]
+    yield found
+    for wire in found:
+        wire.close()
+
+
+def test_there_is_a_ring_where_it_is_allowed(server: Server, app: str) -> None:
+    assert has_ring(server) == (app == "ring" and is_ring_allowed())
+
+
+def test_each_connection_gets_its_own_answer(server: Server, wires: list[Wire]) -> None:
+    for turn in range(3):
+        # Small answers, and some whose body is sent from where the application has it.
+        lengths = [1000 * (number % 7 + turn + 1) for number in range(len(wires))]
+        ask_together(server, wires, [f"/large/{length}/{length}" for length in lengths])
+        block = bytes(range(256)) * 50
+        for wire, length in zip(wires, lengths, strict=True):
+            assert wire.response().body == block[:length]
+    for wire in wires:
+        wire.assert_open()
+
+
+def test_a_client_that_takes_nothing_keeps_no_other_from_its_answer(
+    server: Server, wires: list[Wire]
+) -> None:
+    body = (bytes(range(256)) * 59)[:15_000]
+    # More than the kernel takes for somebody who reads nothing.
+    turns = 40
+    with Wire(server.address, receive_buffer_bytes=4096) as lazy:
+        for _ in range(turns):
+            targets = ["/large/15000/15000"] + ["/"] * 5
+            ask_together(server, [lazy, *wires[:5]], targets)
+            for wire in wires[:5]:
+                assert wire.response().body == b"hello"
+        assert [lazy.response().body for _ in range(turns)] == [body] * turns
+        lazy.assert_open()
+
+
+def test_a_client_that_has_left_keeps_no_other_from_its_answer(
+    server: Server, wires: list[Wire]
+) -> None:
+    for wire in wires:
+        wire.send_request("GET", "/")
+        assert wire.response().body == b"hello"
+    before = server.descriptor_count()
+    stop(server)
+    leaving, staying = wires[:10], wires[10:]
+    for wire in wires:
+        wire.send_request("GET", "/")
+    for wire in leaving:
+        wire.close()
+    server.signal(signal.SIGCONT)
+    for wire in staying:
+        assert wire.response().body == b"hello"
+        wire.assert_open()
+    left = before - len(leaving)
+    wait_until(lambda: server.descriptor_count() == left, what="those that left are forgotten")
