@@ -5,9 +5,10 @@ use smallvec::SmallVec;
 
 use crate::asgi::detached::Source;
 use crate::ffi::containers::{
-    Borrowed, as_u16, as_u64, copy_dict, dict_of_mapping, get_item, is_dict, is_true, items,
-    list_of_bytes, new_dict, normalised_pairs, set_item,
+    Borrowed, as_u16, as_u64, copy_dict, dict_of_mapping, is_dict, is_true, items, list_of_bytes,
+    new_dict, normalised_pairs, set_item,
 };
+use crate::ffi::entries::Entries;
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
@@ -83,7 +84,7 @@ impl Message {
     /// # Errors
     /// An entry is missing or of the wrong type.
     pub fn read(message: &Object) -> Result<Self, Raised> {
-        let message = &as_dict(message)?;
+        let message = &mut entries_of(message)?;
         let names = names();
         let kind = required(message, &names.r#type)?;
         match text::as_str(&kind) {
@@ -104,12 +105,13 @@ impl Message {
                 Ok(Self::File { source: Source::Path(path), more: false })
             }
             Some("http.response.zerocopysend") => {
-                let number = |key| match get_item(message, key)?.filter(|value| !value.is_none()) {
+                let file = required(message, &names.file)?;
+                let mut number = |key| match message.find(key)?.filter(|value| !value.is_none()) {
                     Some(value) => as_u64(&value).map(Some),
                     None => Ok(None),
                 };
                 let source = Source::Descriptor {
-                    file: required(message, &names.file)?,
+                    file,
                     offset: number(&names.offset)?,
                     count: number(&names.count)?,
                 };
@@ -157,25 +159,26 @@ pub fn each_bytes(list: &Object) -> SmallVec<[&[u8]; 4]> {
     items(list).into_iter().flatten().filter_map(Borrowed::as_bytes).collect()
 }
 
-pub fn headers(message: &Object) -> Result<Object, Raised> {
-    match get_item(message, &names().headers)? {
+pub fn headers(message: &mut Entries) -> Result<Object, Raised> {
+    match message.find(&names().headers)? {
         Some(headers) => readable_headers(headers),
         None => Ok(Object::none()),
     }
 }
 
-fn flag(message: &Object, key: &Object) -> Result<bool, Raised> {
-    get_item(message, key)?.map_or(Ok(false), |flag| is_true(&flag))
+fn flag(message: &mut Entries, key: &Object) -> Result<bool, Raised> {
+    message.find(key)?.map_or(Ok(false), |flag| is_true(&flag))
 }
 
-/// A message itself if it is a dictionary, else a copy of the mapping that it is.
-pub fn as_dict(message: &Object) -> Result<Object, Raised> {
-    if is_dict(message) { Ok(message.clone()) } else { dict_of_mapping(message) }
+/// The entries of a message: a dictionary, or any other mapping, which is copied.
+pub fn entries_of(message: &Object) -> Result<Entries, Raised> {
+    let dict = if is_dict(message) { message.clone() } else { dict_of_mapping(message)? };
+    Ok(Entries::of(dict))
 }
 
 /// `body`, as `bytes`, and `more_body`.
-pub fn read_body(message: &Object) -> Result<(Option<Object>, bool), Raised> {
-    let data = match get_item(message, &names().body)? {
+pub fn read_body(message: &mut Entries) -> Result<(Option<Object>, bool), Raised> {
+    let data = match message.find(&names().body)? {
         Some(body) => Some(as_bytes_object(body)?),
         None => None,
     };
@@ -199,8 +202,8 @@ fn readable_headers(headers: Object) -> Result<Object, Raised> {
     if is_plain { Ok(headers) } else { normalised_pairs(&headers) }
 }
 
-pub fn required(message: &Object, key: &Object) -> Result<Object, Raised> {
-    get_item(message, key)?.ok_or_else(|| Raised::key_error(key))
+pub fn required(message: &mut Entries, key: &Object) -> Result<Object, Raised> {
+    message.find(key)?.ok_or_else(|| Raised::key_error(key))
 }
 
 /// `websocket.receive` for either kind, without its content: a copy takes half of what it takes to

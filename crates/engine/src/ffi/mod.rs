@@ -18,6 +18,8 @@ pub mod kept;
 pub mod growing;
 /// `dict`, `list` and `tuple`.
 pub mod containers;
+/// Dictionaries that are read once.
+pub mod entries;
 /// Dictionaries that each request gets one of.
 pub mod recurring;
 /// Calls.

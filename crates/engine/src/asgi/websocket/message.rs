@@ -2,8 +2,9 @@
 
 use pronghorn_proto::websocket::MessageKind;
 
-use crate::asgi::message::{as_bytes_object, as_dict, headers, read_body, required};
-use crate::ffi::containers::{as_u16, get_item, integer, new_dict, set_item};
+use crate::asgi::message::{as_bytes_object, entries_of, headers, read_body, required};
+use crate::ffi::containers::{as_u16, integer, new_dict, set_item};
+use crate::ffi::entries::Entries;
 use crate::ffi::error::Raised;
 use crate::ffi::names::names;
 use crate::ffi::object::Object;
@@ -38,7 +39,7 @@ impl SentMessage {
     /// # Errors
     /// An entry is missing or of the wrong type.
     pub fn read(message: &Object) -> Result<(Self, Object), Raised> {
-        let message = &as_dict(message)?;
+        let message = &mut entries_of(message)?;
         let names = names();
         let kind = required(message, &names.r#type)?;
         let read = match text::as_str(&kind) {
@@ -71,7 +72,7 @@ impl SentMessage {
 }
 
 /// `bytes` unless it is `None`, else `text`.
-fn content(message: &Object) -> Result<Option<(MessageKind, Object)>, Raised> {
+fn content(message: &mut Entries) -> Result<Option<(MessageKind, Object)>, Raised> {
     if let Some(bytes) = optional(message, &names().bytes)? {
         return Ok(Some((MessageKind::Binary, as_bytes_object(bytes)?)));
     }
@@ -79,8 +80,8 @@ fn content(message: &Object) -> Result<Option<(MessageKind, Object)>, Raised> {
 }
 
 /// An entry that may be `None` or missing.
-fn optional(message: &Object, key: &Object) -> Result<Option<Object>, Raised> {
-    Ok(get_item(message, key)?.filter(|value| !value.is_none()))
+fn optional(message: &mut Entries, key: &Object) -> Result<Option<Object>, Raised> {
+    Ok(message.find(key)?.filter(|value| !value.is_none()))
 }
 
 /// `websocket.connect`.
