@@ -270,9 +270,10 @@ fn chunk_size(size: u64, out: &mut Vec<u8>) {
 
 /// A status without a reason phrase of its own keeps the space before it (RFC 9112, 4).
 fn status_line(status: u16, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-    out.push(b' ');
+    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+    let mut start = *b"HTTP/1.1 200 ";
+    start[9..12].copy_from_slice(&[digit(100), digit(10), digit(1)]);
+    out.extend_from_slice(&start);
     out.extend_from_slice(reason_phrase(status).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
@@ -283,14 +284,14 @@ pub fn write_field_line(
     value: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), ApplicationError> {
-    let start = out.len();
     if !syntax::is_field_value(value) {
         return Err(ApplicationError::InvalidHeaderValue);
     }
-    out.extend(name.iter().map(|&byte| syntax::TOKEN_LOWER[usize::from(byte)]));
-    let lower = &out[start..];
-    if lower.is_empty() || memchr::memchr(0, lower).is_some() {
-        out.truncate(start);
+    if syntax::is_lower_token(name) {
+        out.extend_from_slice(name);
+    } else if syntax::is_token(name) {
+        out.extend(name.iter().map(|&byte| syntax::TOKEN_LOWER[usize::from(byte)]));
+    } else {
         return Err(ApplicationError::InvalidHeaderName);
     }
     out.extend_from_slice(b": ");
@@ -308,18 +309,22 @@ fn header_line(
 ) -> Result<(), ApplicationError> {
     let start = out.len();
     write_field_line(name, value, out)?;
-    let keep = match &out[start..start + name.len()] {
-        b"content-length" => content_length(status, value, declared)?,
-        // Ours to write: it depends on what the client understands.
-        b"transfer-encoding" if syntax::trim(value).eq_ignore_ascii_case(b"chunked") => false,
-        b"transfer-encoding" => return Err(ApplicationError::InvalidHeaderValue),
-        b"connection" => {
-            let mut members = syntax::list_members(value);
-            declared.closes |= members.any(|member| member.eq_ignore_ascii_case(b"close"));
-            // Whether the connection is kept is ours to say.
-            !syntax::trim(value).eq_ignore_ascii_case(b"keep-alive")
+    let lower = &out[start..start + name.len()];
+    let keep = if lower == b"content-length" {
+        content_length(status, value, declared)?
+    } else if lower == b"transfer-encoding" {
+        if !syntax::trim(value).eq_ignore_ascii_case(b"chunked") {
+            return Err(ApplicationError::InvalidHeaderValue);
         }
-        _ => true,
+        // Ours to write: it depends on what the client understands.
+        false
+    } else if lower == b"connection" {
+        let mut members = syntax::list_members(value);
+        declared.closes |= members.any(|member| member.eq_ignore_ascii_case(b"close"));
+        // Whether the connection is kept is ours to say.
+        !syntax::trim(value).eq_ignore_ascii_case(b"keep-alive")
+    } else {
+        true
     };
     if !keep {
         out.truncate(start);

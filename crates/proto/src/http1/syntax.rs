@@ -56,6 +56,13 @@ fn token_end(bytes: &[u8]) -> Option<usize> {
     first(bytes, suspects, |byte| TOKEN_LOWER[usize::from(byte)] == 0)
 }
 
+/// A non-empty token without upper-case letters.
+pub fn is_lower_token(bytes: &[u8]) -> bool {
+    let suspects = |word| below(word, b'a') | above(word, b'z') | word;
+    let is_other = |byte| TOKEN_LOWER[usize::from(byte)] != byte || byte == 0;
+    !bytes.is_empty() && first(bytes, suspects, is_other).is_none()
+}
+
 /// No control byte but HTAB (RFC 9110, 5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
     control_byte(bytes).is_none()
@@ -88,9 +95,8 @@ fn first(
     suspects: impl Fn(u64) -> u64,
     sought: impl Fn(u8) -> bool,
 ) -> Option<usize> {
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        let mut bits = suspects(u64::from_le_bytes(*word)) & HIGH_BITS;
+    let first_in = |rest: &[u8], word: [u8; 8]| {
+        let mut bits = suspects(u64::from_le_bytes(word)) & HIGH_BITS;
         while bits != 0 {
             let position = bits.trailing_zeros() as usize / 8;
             if sought(rest[position]) {
@@ -98,10 +104,20 @@ fn first(
             }
             bits &= bits - 1;
         }
+        None
+    };
+    let Some((before, last)) = bytes.split_last_chunk() else {
+        return bytes.iter().position(|&byte| sought(byte));
+    };
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let found = first_in(rest, *word);
+        if found.is_some() {
+            return found;
+        }
         rest = behind;
     }
-    let position = rest.iter().position(|&byte| sought(byte))?;
-    Some(bytes.len() - rest.len() + position)
+    first_in(&bytes[before.len()..], *last)
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
