@@ -12,14 +12,34 @@ use crate::worker::Worker;
 use crate::worker::tables::Tables;
 
 impl Worker {
+    /// Handles each of `items`, and writes the answers that come of it together.
+    pub(super) fn gathering<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        now: Instant,
+        handle: impl Fn(T),
+    ) {
+        // A nested loop may have come back in the middle of another turn.
+        let outer = self.tables.borrow_mut().gathered.replace(Vec::new());
+        let mut since = now;
+        for item in items {
+            handle(item);
+            if self.must_flush_gathered(since) {
+                since = Instant::now();
+                self.flush_gathered(since);
+            }
+        }
+        self.flush_gathered(now);
+        self.tables.borrow_mut().gathered = outer;
+    }
+
     /// What has been gathered is enough, or has waited long enough.
-    pub(super) fn must_flush_gathered(&self, since: Instant) -> bool {
+    fn must_flush_gathered(&self, since: Instant) -> bool {
         let count = self.tables.borrow().gathered.as_ref().map_or(0, Vec::len);
         count >= SENDS_MAX || count > 0 && since.elapsed() > GATHERING_TIME
     }
 
-    /// Writes the answers that have been gathered.
-    pub(super) fn flush_gathered(&self, now: Instant) {
+    fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
         let gathered = gathered.unwrap_or_default();
         self.send_together(&gathered, now);

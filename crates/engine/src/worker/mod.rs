@@ -163,21 +163,10 @@ impl Worker {
         self.application.tasks.begin_turn();
         let mut ready = std::mem::take(&mut self.tables.borrow_mut().ready);
         let collected = self.tables.borrow_mut().poller.collect(&mut ready);
-        // A nested loop may have come back in the middle of another turn.
-        let outer = self.tables.borrow_mut().gathered.replace(Vec::new());
-        let mut gathering_since = now;
-        for event in &ready {
-            match event.key.checked_sub(LISTENER_KEY) {
-                Some(index) => self.listener_ready(index, now),
-                None => self.connection_ready(*event, now),
-            }
-            if self.must_flush_gathered(gathering_since) {
-                gathering_since = Instant::now();
-                self.flush_gathered(gathering_since);
-            }
-        }
-        self.flush_gathered(now);
-        self.tables.borrow_mut().gathered = outer;
+        self.gathering(&ready, now, |event| match event.key.checked_sub(LISTENER_KEY) {
+            Some(index) => self.listener_ready(index, now),
+            None => self.connection_ready(*event, now),
+        });
         self.application.tasks.end_turn();
         ready.clear();
         self.tables.borrow_mut().ready = ready;
@@ -190,9 +179,7 @@ impl Worker {
         let now = self.begin_turn();
         self.application.tasks.begin_turn();
         let listed = self.tables.borrow_mut().take_listed();
-        for id in listed {
-            self.attend_to(id, now);
-        }
+        self.gathering(listed, now, |id| self.attend_to(id, now));
         self.accept_rest(now);
         self.application.tasks.end_turn();
         self.end_turn();
