@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from support.endpoints_script import Step, body_message, script, start_message
-from support.remote import open_gate, records, wait_for_record, wait_for_records, wait_for_waiting
+from support.remote import (
+    literal,
+    open_gate,
+    records,
+    wait_for_record,
+    wait_for_records,
+    wait_for_waiting,
+)
 from support.server import Server
 from support.wire import ClosedError, TruncatedError
 
@@ -28,6 +35,15 @@ OK: list[Step] = [
 
 def http_request(body: bytes = b"", more_body: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more_body}
+
+
+# --- both --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hold", ["kept", "watched"])
+def test_functions_are_of_one_request_and_go_with_it(server: Server, hold: str) -> None:
+    for _ in range(3):
+        assert literal(server, f"/keep-functions/{hold}") == (False, False)
 
 
 # --- receive -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
+import weakref
 
 from support.asgi import (
     RECORDS,
@@ -117,6 +118,21 @@ async def keep_dictionary(scope: Scope, receive: Receive, send: Send) -> None:
     found = sum(any(dictionary is other for other in kept) for dictionary in dictionaries)
     kept.append(dictionaries[int(argument(scope))])
     await respond_literal(send, found)
+
+
+@route("keep-functions")
+async def keep_functions(scope: Scope, receive: Receive, send: Send) -> None:
+    """Keeps or watches its functions, and answers whether it has any that are kept, and whether any
+    that were watched are alive."""
+    functions = (receive, send)
+    kept, watched = RECORDS["kept functions"], RECORDS["watched functions"]
+    has_kept = any(function is other for function in functions for other in kept)
+    are_alive = any(reference() for reference in watched)
+    if argument(scope) == "kept":
+        kept += functions
+    else:
+        watched += [weakref.ref(function) for function in functions]
+    await respond_literal(send, (has_kept, are_alive))
 
 
 @route("record-scope")

@@ -23,6 +23,7 @@ use crate::ffi::call::keyword_names;
 use crate::ffi::capture::Capture;
 use crate::ffi::error::Raised;
 use crate::ffi::fd;
+use crate::ffi::function::SpareFunctions;
 use crate::ffi::object::Object;
 use crate::ffi::owner::{Owner, ThreadBound};
 use crate::ffi::shared::shared_words;
@@ -187,6 +188,7 @@ impl Engine {
             messages,
             tasks: task_maker(event_loop)?,
             ready: awaitable::ready().map_err(raised)?,
+            spare_functions: SpareFunctions::default(),
             log: Object::from_bound(log),
             log_exception: Object::from_bound(log_exception),
             access_log: access_log.map(self::access_log).transpose()?,

@@ -12,6 +12,7 @@ use crate::asgi::scope::ScopeMaker;
 use crate::asgi::task::TaskMaker;
 use crate::ffi::call::call;
 use crate::ffi::containers::integer;
+use crate::ffi::function::SpareFunctions;
 use crate::ffi::object::Object;
 use crate::ffi::owner::Owner;
 use crate::ffi::text;
@@ -24,6 +25,7 @@ pub struct Application {
     pub messages: MessageMaker,
     pub tasks: TaskMaker,
     pub ready: Object,
+    pub spare_functions: SpareFunctions,
     pub log: Object,
     pub log_exception: Object,
     pub access_log: Option<AccessLog>,

@@ -2,6 +2,8 @@
 //!
 //! A builtin costs 8 ns to call, an object with `__call__` 30.
 
+use std::cell::Cell;
+
 use pyo3::ffi;
 
 use crate::ffi::error::Raised;
@@ -16,32 +18,91 @@ pub trait Channel: Native {
 
 /// `receive`, bound.
 pub fn receive_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
-    bind(
-        const {
-            &ffi::PyMethodDef {
-                ml_name: c"receive".as_ptr(),
-                ml_meth: ffi::PyMethodDefPointer { PyCFunction: receive::<T> },
-                ml_flags: ffi::METH_NOARGS,
-                ml_doc: c"Await the next ASGI message.".as_ptr(),
-            }
-        },
-        channel.object(),
-    )
+    bind(receive_definition::<T>(), channel.object())
 }
 
 /// `send`, bound.
 pub fn send_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
-    bind(
-        const {
-            &ffi::PyMethodDef {
-                ml_name: c"send".as_ptr(),
-                ml_meth: ffi::PyMethodDefPointer { PyCFunction: send::<T> },
-                ml_flags: ffi::METH_O,
-                ml_doc: c"Send an ASGI message.".as_ptr(),
-            }
-        },
-        channel.object(),
-    )
+    bind(send_definition::<T>(), channel.object())
+}
+
+const fn receive_definition<T: Channel>() -> &'static ffi::PyMethodDef {
+    const {
+        &ffi::PyMethodDef {
+            ml_name: c"receive".as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunction: receive::<T> },
+            ml_flags: ffi::METH_NOARGS,
+            ml_doc: c"Await the next ASGI message.".as_ptr(),
+        }
+    }
+}
+
+const fn send_definition<T: Channel>() -> &'static ffi::PyMethodDef {
+    const {
+        &ffi::PyMethodDef {
+            ml_name: c"send".as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunction: send::<T> },
+            ml_flags: ffi::METH_O,
+            ml_doc: c"Send an ASGI message.".as_ptr(),
+        }
+    }
+}
+
+/// The functions of the channel before, for the next one: hardly any application keeps them.
+#[derive(Default)]
+pub struct SpareFunctions {
+    receive: Cell<Option<Object>>,
+    send: Cell<Option<Object>>,
+}
+
+impl SpareFunctions {
+    /// `receive` and `send`, bound.
+    pub fn functions_of<T: Channel>(&self, channel: &Ref<T>) -> Result<[Object; 2], Raised> {
+        let bound = |spare: &Cell<Option<Object>>, definition| match spare.take() {
+            Some(function) => Ok(bind_again(function, definition, channel.object())),
+            None => bind(definition, channel.object()),
+        };
+        Ok([
+            bound(&self.receive, receive_definition::<T>())?,
+            bound(&self.send, send_definition::<T>())?,
+        ])
+    }
+
+    /// Takes back what nobody else has.
+    pub fn keep(&self, functions: [Object; 2]) {
+        let [receive, send] = functions.map(unbound);
+        self.receive.set(receive);
+        self.send.set(send);
+    }
+}
+
+/// A function that is bound to nothing, if nobody but the caller can reach it.
+fn unbound(function: Object) -> Option<Object> {
+    // SAFETY: what the type says is the object's layout. Without a second reference, a weak one or the
+    // collector's, nobody can come across the function before it is bound again; to deallocate one
+    // that is bound to nothing is allowed.
+    unsafe {
+        let builtin = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+        if ffi::Py_REFCNT(function.as_ptr()) > 1 || !(*builtin).m_weakreflist.is_null() {
+            return None;
+        }
+        ffi::PyObject_GC_UnTrack(function.as_ptr().cast());
+        let this = std::mem::replace(&mut (*builtin).m_self, std::ptr::null_mut());
+        drop(Object::from_new(this));
+    }
+    Some(function)
+}
+
+/// Binds a function again that was `unbound`, with a definition of the same calling convention.
+fn bind_again(function: Object, definition: &'static ffi::PyMethodDef, this: &Object) -> Object {
+    // SAFETY: as for `unbound` and `bind`.
+    unsafe {
+        let builtin = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+        (*builtin).m_ml = std::ptr::from_ref(definition).cast_mut();
+        (*builtin).m_self = this.clone().into_raw();
+        ffi::PyObject_GC_Track(function.as_ptr().cast());
+    }
+    function
 }
 
 /// The channel whose `receive` this is.

@@ -8,7 +8,6 @@ use pronghorn_proto::asgi::Ended;
 use crate::asgi::exchange::{Coroutine, Exchange, Kind};
 use crate::ffi::call::{self, Step, call, call_method, end_of_iteration};
 use crate::ffi::error::Raised;
-use crate::ffi::function::{receive_of, send_of};
 use crate::ffi::names::names;
 use crate::ffi::native::{Ref, Resumable, Value, attached};
 use crate::ffi::object::Object;
@@ -17,18 +16,15 @@ impl<K: Kind> Resumable for Exchange<K> {
     fn resume(this: &Ref<Self>, value: &Value) -> Result<Step, Raised> {
         this.in_step.set(true);
         this.uninterrupted_bytes.set(0);
-        let outcome =
-            Self::iterator(this).and_then(|iterator| call::send(&iterator, value.as_ptr()));
-        Ok(this.step_ended(outcome))
+        Ok(match this.delegate() {
+            Some(iterator) => this.step_ended(call::send(&iterator, value.as_ptr())),
+            None => Self::first_step(this, value),
+        })
     }
 
     fn throw(this: &Ref<Self>, exception: Object) -> Result<Step, Raised> {
         this.in_step.set(true);
-        let running = match &*this.coroutine.borrow() {
-            Coroutine::Running { iterator } => Some(iterator.clone()),
-            _ => None,
-        };
-        let outcome = match running {
+        let outcome = match this.delegate() {
             Some(iterator) => match call_method(&iterator, &names().throw, &[&exception]) {
                 Ok(yielded) => Ok(Step::Yielded(yielded)),
                 Err(Raised) => end_of_iteration(attached()),
@@ -56,17 +52,29 @@ impl<K: Kind> Resumable for Exchange<K> {
 }
 
 impl<K: Kind> Exchange<K> {
-    /// The application's coroutine; the first time, the application is called for it.
-    fn iterator(this: &Ref<Self>) -> Result<Object, Raised> {
+    /// Calls the application, and its coroutine up to where it suspends.
+    fn first_step(this: &Ref<Self>, value: &Value) -> Step {
+        let spare_functions = &this.application.spare_functions;
+        let functions = match spare_functions.functions_of(this) {
+            Ok(functions) => functions,
+            Err(raised) => return this.step_ended(Err(raised)),
+        };
+        let outcome = Self::iterator(this, &functions)
+            .and_then(|iterator| call::send(&iterator, value.as_ptr()));
+        let step = this.step_ended(outcome);
+        spare_functions.keep(functions);
+        step
+    }
+
+    /// The application's coroutine, for which the application is called.
+    fn iterator(this: &Ref<Self>, [receive, send]: &[Object; 2]) -> Result<Object, Raised> {
         let scope = match &*this.coroutine.borrow() {
-            Coroutine::Running { iterator } => return Ok(iterator.clone()),
             Coroutine::Ready { scope } => scope.clone(),
-            Coroutine::Ended => {
+            Coroutine::Running { .. } | Coroutine::Ended => {
                 return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
             }
         };
-        let awaitable =
-            call(&this.application.callable, &[&scope, &receive_of(this)?, &send_of(this)?])?;
+        let awaitable = call(&this.application.callable, &[&scope, receive, send])?;
         let iterator = call::awaitable_iterator(awaitable)?;
         let running = Coroutine::Running { iterator: iterator.clone() };
         drop(this.coroutine.replace(running));
