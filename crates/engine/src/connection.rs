@@ -235,11 +235,16 @@ impl Connection {
         !self.wants_input()
     }
 
-    /// What streams carry that wait for room to send, if there is some.
+    /// What a stream carries, if that waits for room to send and there is some.
+    pub fn sender_with_room(&self, number: u32) -> Option<Carried> {
+        let carried = self.protocol.carried(number)?;
+        (carried.waits_for_room() && !self.is_congested(number)).then(|| carried.clone())
+    }
+
+    /// The same of all streams.
     pub fn senders_with_room(&self) -> SmallVec<[Carried; 1]> {
-        let streams = self.protocol.all_carried().filter(|(_, carried)| carried.waits_for_room());
-        let with_room = streams.filter(|(number, _)| !self.is_congested(*number));
-        with_room.map(|(_, carried)| carried.clone()).collect()
+        let numbers = self.protocol.all_carried().map(|(number, _)| number);
+        numbers.filter_map(|number| self.sender_with_room(number)).collect()
     }
 
     pub fn unsent(&self) -> usize {
@@ -413,6 +418,13 @@ impl Connection {
         };
         let agreeing = self.secured.as_ref().and_then(|secured| secured.deadline());
         let taking = self.slow_reader.map(|reader| reader.until());
-        [reading, agreeing, taking].into_iter().flatten().min()
+        earlier(earlier(reading, agreeing), taking)
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

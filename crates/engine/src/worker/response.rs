@@ -16,7 +16,7 @@ use crate::protocol::{Aborted, Protocol};
 use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
 use crate::stream::{ConnectionId, Flow, Handshakes, StreamId, Streams};
 use crate::worker::Worker;
-use crate::worker::tables::Target;
+use crate::worker::tables::{Tables, Target};
 
 impl Streams for Worker {
     fn submit(&self, id: StreamId, outbound: &Outbound<'_>) -> Result<Flow, ApplicationError> {
@@ -176,7 +176,7 @@ impl Worker {
     /// Sends what waits, and finds out how the connection goes on. With `input_waits`, the next
     /// request has come already, and its answer is to share a write with this one.
     pub(super) fn settle(&self, id: ConnectionId, now: Instant, input_waits: bool) -> Next {
-        let (next, ended, must_seal, mut senders) = {
+        let (next, ended, must_seal, mut sender) = {
             let mut tables = self.tables.borrow_mut();
             let is_gathering = tables.gathered.is_some();
             let Some(connection) = tables.connection(id) else { return Next::Response };
@@ -194,24 +194,24 @@ impl Worker {
             let waits = is_due && is_gathering && connection.unsent() <= LOW_WATER_BYTES;
             let is_gathered = waits && !std::mem::replace(&mut connection.is_gathered, waits);
             let must_seal = is_due && !waits && connection.flush(now, &self.settings.limits);
-            let senders = connection.senders_with_room();
+            let sender = connection.sender_with_room(StreamId::ONLY);
             tables.request_count += u64::from(ended.is_some());
             if is_gathered && let Some(gathered) = &mut tables.gathered {
                 gathered.push(id);
             }
-            (next, ended, must_seal, senders)
+            (next, ended, must_seal, sender)
         };
         if must_seal {
             self.seal(id, now);
             let mut tables = self.tables.borrow_mut();
             if let Some(connection) = tables.connection(id) {
-                senders.extend(connection.senders_with_room());
+                sender = sender.or_else(|| connection.sender_with_room(StreamId::ONLY));
             }
         }
         if let Some(carried) = ended {
             carried.release();
         }
-        for carried in senders {
+        if let Some(carried) = sender {
             carried.room_came();
         }
         next
@@ -247,54 +247,52 @@ impl Worker {
         (next, ended)
     }
 
-    /// Leaves a connection alone until something happens to it: watched, with its deadline armed
-    /// and spare buffers given back. Or removes it.
+    /// Leaves a connection alone until something happens to it, or removes it.
     pub(super) fn rest(&self, id: ConnectionId, now: Instant) {
-        let must_say_farewell = {
-            let mut tables = self.tables.borrow_mut();
-            let Some(connection) = tables.connection(id) else { return };
-            if connection.is_gathered {
-                return;
+        let mut tables = self.tables.borrow_mut();
+        match tables.connection(id) {
+            Some(connection) if !connection.is_gathered => {
+                if connection.owes_farewell() {
+                    drop(tables);
+                    self.say_farewell(id, now);
+                    tables = self.tables.borrow_mut();
+                }
             }
-            connection.owes_farewell()
-        };
-        if must_say_farewell {
-            self.say_farewell(id, now);
+            _ => return,
         }
-        let is_finished = match self.tables.borrow_mut().connection(id) {
-            Some(connection) => is_finished(connection, now),
-            None => return,
-        };
-        if is_finished || self.watch(id).is_err() {
-            return self.remove(id);
-        }
-        let goes_on = self.tables.borrow_mut().connection(id).is_some_and(|connection| {
-            connection.may_go_on()
-                || connection.has_sendable()
-                || connection.is_readable() && connection.wants_input()
-        });
-        if goes_on {
+        let left = self.leave(&mut tables, id, now);
+        drop(tables);
+        match left {
+            None => self.remove(id),
             // A request cannot start inside the task of another one, and others want a turn too.
-            self.list(id);
+            Some(goes_on) if goes_on => self.list(id),
+            Some(_) => {}
         }
     }
 
-    fn watch(&self, id: ConnectionId) -> std::io::Result<()> {
-        let mut tables = self.tables.borrow_mut();
-        let tables = &mut *tables;
+    /// Has a connection watched, arms its deadline and gives spare buffers back. Says whether it
+    /// goes on by itself, `None` if it has ended.
+    fn leave(&self, tables: &mut Tables, id: ConnectionId, now: Instant) -> Option<bool> {
         let slot = id.slot as usize;
-        let Some(connection) = tables.connections.get_mut(slot) else { return Ok(()) };
-        connection.transport.watch(&tables.poller, slot)?;
+        let connection = tables.connections.get_mut(slot);
+        let connection = connection.filter(|connection| connection.generation == id.generation)?;
+        if is_finished(connection, now) || connection.transport.watch(&tables.poller, slot).is_err()
+        {
+            return None;
+        }
         if let Some(at) = connection.deadline(&self.settings.limits)
             && connection.armed.is_none_or(|armed| at < armed)
         {
             connection.armed = Some(at);
             tables.timers.add(at, Target::Connection(id));
         }
+        let goes_on = connection.may_go_on()
+            || connection.has_sendable()
+            || connection.is_readable() && connection.wants_input();
         if let Some(outbox) = connection.take_spare_outbox() {
             tables.keep_outbox(outbox);
         }
-        Ok(())
+        Some(goes_on)
     }
 
     /// Closes a connection and tells its request.
