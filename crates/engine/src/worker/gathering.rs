@@ -21,12 +21,13 @@ impl Worker {
     ) {
         // A nested loop may have come back in the middle of another turn.
         let outer = self.tables.borrow_mut().gathered.replace(Vec::new());
-        let mut since = now;
+        let mut until = now + GATHERING_TIME;
         for item in items {
             handle(item);
-            if self.must_flush_gathered(since) {
-                since = Instant::now();
-                self.flush_gathered(since);
+            if self.must_flush_gathered(until) {
+                let now = Instant::now();
+                self.flush_gathered(now);
+                until = now + GATHERING_TIME;
             }
         }
         self.flush_gathered(now);
@@ -34,9 +35,9 @@ impl Worker {
     }
 
     /// What has been gathered is enough, or has waited long enough.
-    fn must_flush_gathered(&self, since: Instant) -> bool {
+    fn must_flush_gathered(&self, until: Instant) -> bool {
         let count = self.tables.borrow().gathered.as_ref().map_or(0, Vec::len);
-        count >= SENDS_MAX || count > 0 && since.elapsed() > GATHERING_TIME
+        count >= SENDS_MAX || count > 0 && Instant::now() > until
     }
 
     fn flush_gathered(&self, now: Instant) {
