@@ -82,15 +82,15 @@ impl Worker {
     pub(super) fn understand_streams(&self, id: ConnectionId, now: Instant, caller: Caller) {
         let (mut head, mut source, was_processing) = {
             let mut tables = self.tables.borrow_mut();
-            let (head, source) =
-                (std::mem::take(&mut tables.head), std::mem::take(&mut tables.source));
+            let head = tables.head.take().unwrap_or_default();
+            let source = std::mem::take(&mut tables.source);
             let Some(connection) = tables.connection(id) else { return };
             (head, source, std::mem::replace(&mut connection.is_processing, true))
         };
         let batch = self.collect(id, &mut head, &mut source, now, caller);
         {
             let mut tables = self.tables.borrow_mut();
-            (tables.head, tables.source) = (head, source);
+            (tables.head, tables.source) = (Some(head), source);
         }
         self.run(id, batch);
         if let Some(connection) = self.tables.borrow_mut().connection(id) {

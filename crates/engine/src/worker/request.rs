@@ -168,49 +168,42 @@ impl Worker {
         if self.is_multiplexed(id) {
             return self.received_frames(id, buffer, count, now, caller);
         }
-        let bytes = &buffer[..count];
-        let joined = {
-            let mut tables = self.tables.borrow_mut();
-            let Some(connection) = tables.connection(id) else { return false };
-            if connection.pending.is_empty() {
-                None
-            } else {
-                connection.pending.extend_from_slice(bytes);
-                Some(std::mem::take(&mut connection.pending))
-            }
-        };
-        self.understand(id, joined.as_deref().unwrap_or(bytes), now, caller);
+        self.understand(id, &buffer[..count], now, caller);
         false
     }
 
     /// Understands what was left over when a response, or others, had to come first. Says whether
     /// there was anything.
     fn understand_pending(&self, id: ConnectionId, now: Instant) -> bool {
-        let pending = {
+        {
             let mut tables = self.tables.borrow_mut();
             let Some(connection) = tables.connection(id) else { return false };
             if connection.is_processing || !connection.may_go_on() {
                 return false;
             }
             connection.is_pending_fresh = false;
-            std::mem::take(&mut connection.pending)
-        };
-        self.understand(id, &pending, now, Caller::Loop);
+        }
+        self.understand(id, &[], now, Caller::Loop);
         true
     }
 
-    /// Understands `bytes`, starts the requests in them one after the other, and keeps what is left.
+    /// Understands what is pending and `bytes` behind it, starts the requests in them one after the
+    /// other, and keeps what is left.
     fn understand(&self, id: ConnectionId, bytes: &[u8], now: Instant, caller: Caller) {
-        let mut input = Input::new(bytes);
-        let (mut head, was_processing) = {
+        let (joined, mut head, was_processing) = {
             let mut tables = self.tables.borrow_mut();
-            let head = std::mem::take(&mut tables.head);
+            let head = tables.head.take().unwrap_or_default();
             let Some(connection) = tables.connection(id) else { return };
-            (head, std::mem::replace(&mut connection.is_processing, true))
+            let joined = (!connection.pending.is_empty()).then(|| {
+                connection.pending.extend_from_slice(bytes);
+                std::mem::take(&mut connection.pending)
+            });
+            (joined, head, std::mem::replace(&mut connection.is_processing, true))
         };
+        let mut input = Input::new(joined.as_deref().unwrap_or(bytes));
         self.events(id, &mut input, &mut head, now, caller);
         let mut tables = self.tables.borrow_mut();
-        tables.head = head;
+        tables.head = Some(head);
         let Some(connection) = tables.connection(id) else { return };
         connection.is_processing = was_processing;
         if connection.closing == Closing::No {

@@ -73,8 +73,8 @@ pub struct Tables {
     pub load: Option<SharedLoad>,
     /// The server shuts down.
     pub draining: Option<Handshakes>,
-    /// One of each, used for every request.
-    pub head: RequestHead,
+    /// One of each, used for every request. `None` while one is being read.
+    pub head: Option<Box<RequestHead>>,
     /// HTTP/2's heads, as lines.
     pub source: Vec<u8>,
     pub ready: Vec<Ready>,
@@ -103,7 +103,7 @@ impl Tables {
             is_attend_scheduled: false,
             load: None,
             draining: None,
-            head: RequestHead::default(),
+            head: None,
             source: Vec::new(),
             ready: Vec::new(),
             spare_buffers: Vec::new(),
