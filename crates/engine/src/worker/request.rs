@@ -396,9 +396,9 @@ impl Worker {
 
     /// There is no room for a request of this path.
     pub(super) fn is_at_limit(&self, path: &[u8]) -> bool {
-        let tables = self.tables.borrow();
-        let running = tables.requests.len() + tables.unstarted;
         self.settings.concurrency_max.is_some_and(|max| {
+            let tables = self.tables.borrow();
+            let running = tables.requests.len() + tables.unstarted;
             (tables.has_active_connections(max) || running >= max)
                 && !self.settings.is_exempt_from_concurrency(path)
         })
