@@ -105,6 +105,18 @@ def test_dictionary_that_an_application_keeps_is_in_no_other_scope(server: Serve
         assert literal(server, f"/keep-dictionary/{position}") == 0
 
 
+def test_what_repeats_is_not_taken_for_something_like_it(server: Server) -> None:
+    values = ["", "a", "b", "ab", "a" * 7, "a" * 8, "a" * 9, "b" + "a" * 8, "a" * 16, "a" * 300]
+    with server.connect() as wire:
+        for value in [value for value in values for _ in range(3)] + values:
+            scope = scope_on(wire, f"/scope/{value}%21", f"x-value: {value}.")
+            assert (scope["path"], scope["raw_path"]) == (
+                f"/scope/{value}!",
+                f"/scope/{value}%21".encode(),
+            )
+            assert (b"x-value", f"{value}.".encode()) in scope["headers"]
+
+
 def test_state_is_what_the_lifespan_has_by_now(start: Start) -> None:
     server = start("support.apps:app")
     for key in ["a", "b"]:

@@ -1,5 +1,7 @@
 //! The bridge to the application: heads become scopes, messages become events, requests tasks.
 
+/// What is made of bytes that requests repeat.
+mod repeating;
 /// What scopes are copied from.
 mod template;
 /// The scope of a request.

@@ -1,13 +1,13 @@
 //! Builds a request's scope: a copy of a template, with the request's own entries set.
 //!
-//! Field lines repeat from request to request, so their tuples are kept and found again by their
-//! bytes. Only immutable objects are shared between requests, and what an earlier request has left
-//! untouched.
+//! Field lines and paths repeat from request to request, so what is made of them is kept. Only
+//! immutable objects are shared between requests, and what an earlier request has left untouched.
 
 use std::cell::RefCell;
 
 use pronghorn_proto::head::{Field, Method, RequestHead, Version};
 
+use crate::asgi::repeating::Repeating;
 use crate::asgi::template::{Common, Template};
 use crate::ffi::containers::{
     copy_dict, delete_item, get_item, integer, new_dict, new_list, pair, set_item,
@@ -17,12 +17,6 @@ use crate::ffi::names::names;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 use crate::listener::Address;
-
-/// Longest field line whose tuple is kept. Longer ones (cookies, tokens) rarely repeat.
-const CACHED_LINE_BYTES_MAX: usize = 160;
-
-/// Slots of the cache; a line has one that it can be in.
-const CACHE_SLOTS: usize = 512;
 
 /// Makes scopes for one server.
 pub struct ScopeMaker {
@@ -34,8 +28,12 @@ pub struct ScopeMaker {
     server: RefCell<Option<(Address, Object)>>,
     root_path: Vec<u8>,
     empty_bytes: Object,
-    fields: RefCell<Vec<Option<CachedField>>>,
+    fields: Repeating<Object>,
+    paths: Repeating<Paths>,
 }
+
+/// `path` and `raw_path`.
+type Paths = [Object; 2];
 
 /// What all requests of one connection say of it.
 #[derive(Clone)]
@@ -44,11 +42,6 @@ pub struct Origin {
     pub client: Object,
     /// The extension that describes the session, where TLS is spoken.
     pub tls: Option<Object>,
-}
-
-struct CachedField {
-    line: Box<[u8]>,
-    pair: Object,
 }
 
 impl ScopeMaker {
@@ -73,7 +66,8 @@ impl ScopeMaker {
             server: RefCell::new(None),
             root_path: root_path.as_bytes().to_vec(),
             empty_bytes,
-            fields: RefCell::new((0..CACHE_SLOTS).map(|_| None).collect()),
+            fields: Repeating::new(),
+            paths: Repeating::new(),
         })
     }
 
@@ -98,13 +92,16 @@ impl ScopeMaker {
         if head.method != Method::Get {
             set_item(&scope, &names.method, &method(head.method, source)?)?;
         }
-        let raw_path = match head.path.of(source) {
+        let target = match head.path.of(source) {
             // An absolute form without a path (RFC 9112, 3.2.1).
             b"" => b"/",
             path => path,
         };
-        set_item(&scope, &names.path, &self.path(raw_path)?)?;
-        set_item(&scope, &names.raw_path, &text::joined_bytes(&self.root_path, raw_path)?)?;
+        let [path, raw_path] = self.paths.find_or_make(target, || {
+            Ok([self.path(target)?, text::joined_bytes(&self.root_path, target)?])
+        })?;
+        set_item(&scope, &names.path, &path)?;
+        set_item(&scope, &names.raw_path, &raw_path)?;
         let query = head.query.of(source);
         if !query.is_empty() {
             set_item(&scope, &names.query_string, &text::bytes(query)?)?;
@@ -152,20 +149,9 @@ impl ScopeMaker {
     /// `(name in lower case, value)`.
     fn field(&self, field: Field, source: &[u8]) -> Result<Object, Raised> {
         let line = &source[field.name.range().start..field.value.range().end];
-        if line.len() > CACHED_LINE_BYTES_MAX {
-            return make_field(field, source);
-        }
-        let slot = hash(line) % CACHE_SLOTS;
-        if let Some(cached) = &self.fields.borrow()[slot]
-            && *cached.line == *line
-        {
-            return Ok(cached.pair.clone());
-        }
-        let pair = make_field(field, source)?;
-        let cached = CachedField { line: line.into(), pair: pair.clone() };
-        let replaced = self.fields.borrow_mut()[slot].replace(cached);
-        drop(replaced);
-        Ok(pair)
+        self.fields.find_or_make(line, || {
+            pair(text::lower_bytes(field.name.of(source))?, text::bytes(field.value.of(source))?)
+        })
     }
 
     /// The server that a local address stands for, one object for connections in a row.
@@ -202,24 +188,6 @@ fn asgi_dict(spec_version: &[u8]) -> Result<Object, Raised> {
 fn extension_names() -> [&'static Object; 4] {
     let names = names();
     [&names.pathsend, &names.zerocopysend, &names.response_trailers, &names.early_hint]
-}
-
-fn make_field(field: Field, source: &[u8]) -> Result<Object, Raised> {
-    pair(text::lower_bytes(field.name.of(source))?, text::bytes(field.value.of(source))?)
-}
-
-/// Spreads lines over the cache. Collisions, even those a client aims for, cost one allocation.
-fn hash(line: &[u8]) -> usize {
-    let mut hash = line.len() as u64;
-    let mut words = line.chunks_exact(8);
-    for word in &mut words {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-    for &byte in words.remainder() {
-        hash = (hash.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-    usize::try_from(hash >> 40).unwrap_or_default()
 }
 
 fn method(method: Method, source: &[u8]) -> Result<Object, Raised> {
