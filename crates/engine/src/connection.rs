@@ -1,6 +1,7 @@
 //! One connection: its socket, its protocol state, what waits in either direction.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use pronghorn_proto::deadline::SlowReader;
@@ -56,7 +57,7 @@ pub struct Connection {
     pub peer: Address,
     pub local: Address,
     /// Made for the first request.
-    pub origin: Option<Origin>,
+    pub origin: Option<Rc<Origin>>,
     pub closing: Closing,
     /// Bytes are being understood further up the stack.
     pub is_processing: bool,

@@ -36,7 +36,6 @@ pub struct ScopeMaker {
 type Paths = [Object; 2];
 
 /// What all requests of one connection say of it.
-#[derive(Clone)]
 pub struct Origin {
     pub server: Object,
     pub client: Object,

@@ -371,7 +371,7 @@ impl Worker {
     }
 
     /// What the scopes of a connection's requests say of it, made once.
-    pub(super) fn origin(&self, id: ConnectionId) -> Result<Origin, Raised> {
+    pub(super) fn origin(&self, id: ConnectionId) -> Result<Rc<Origin>, Raised> {
         let (local, peer, session) = {
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id).ok_or_else(closed)?;
@@ -385,7 +385,7 @@ impl Worker {
         let tls = session.map(|(tls, ssl_object)| tls.describe(&ssl_object)).transpose()?;
         let peer = if matches!(peer, Address::Unix(_)) { Address::Unix(None) } else { peer };
         let (server, client) = (self.application.scopes.server(&local)?, address_object(&peer)?);
-        let origin = Origin { server, client, tls };
+        let origin = Rc::new(Origin { server, client, tls });
         let replaced = match self.tables.borrow_mut().connection(id) {
             Some(connection) => connection.origin.replace(origin.clone()),
             None => None,
