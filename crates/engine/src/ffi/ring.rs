@@ -16,7 +16,7 @@ pub const SENDS_MAX: usize = 16;
 pub type Parts<'p> = SmallVec<[IoSlice<'p>; 4]>;
 
 /// One send: a connected socket, and what it is given.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no ring to read it"))]
+#[cfg_attr(not(io_uring), expect(dead_code, reason = "there is no ring to read it"))]
 pub struct Send<'s> {
     pub socket: BorrowedFd<'s>,
     /// At least one.
@@ -54,13 +54,13 @@ impl Ring {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(io_uring))]
 mod kernel {
     use std::io;
 
     use super::{Outcomes, Send};
 
-    /// No other kernel has it.
+    /// Other kernels have none.
     pub enum Queue {}
 
     impl Queue {
@@ -74,7 +74,7 @@ mod kernel {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(io_uring)]
 mod kernel {
     use std::io;
     use std::os::fd::AsRawFd;
