@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -122,3 +125,35 @@ def test_a_client_that_has_left_keeps_no_other_from_its_answer(
         wire.assert_open()
     left = before - len(leaving)
     wait_until(lambda: server.descriptor_count() == left, what="those that left are forgotten")
+
+
+def test_clients_that_read_in_drops_together_are_cut(app: str) -> None:
+    options = ("--no-access-log", "--timeout-write", "1", "--min-response-rate", "1e9")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # So that small answers do not fit in.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2304)
+        number = listener.fileno()
+        listen = ("--fd", str(number))
+        with serve(APPS[app], *options, listen=listen, pass_fds=[number]) as server:
+            server.address = listener.getsockname()
+            with contextlib.ExitStack() as stack:
+                wires = [
+                    stack.enter_context(Wire(server.address, receive_buffer_bytes=2304))
+                    for _ in range(4)
+                ]
+                for wire in wires:
+                    wire.assert_open()
+                ask_together(server, wires, ["/large/15000/15000"] * len(wires))
+                assert all(wire.is_readable(within_s=8) for wire in wires)
+                with pytest.raises(ConnectionResetError):
+                    read_in_drops_together(server, wires, 15)
+
+
+def read_in_drops_together(server: Server, wires: Sequence[Wire], count: int) -> None:
+    """So that the server finds room for all of them in one turn. It takes more than two seconds."""
+    for _ in range(count):
+        stop(server)
+        for wire in wires:
+            assert wire.socket.recv(1000)
+        server.signal(signal.SIGCONT)
+        time.sleep(0.15)

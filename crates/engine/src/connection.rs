@@ -7,7 +7,6 @@ use std::time::Instant;
 use pronghorn_proto::deadline::SlowReader;
 use pronghorn_proto::limits::Limits;
 use pronghorn_proto::proxy_protocol::{self, BINARY_BYTES_MAX, Malformed, Source};
-use rustix::io::Errno;
 use smallvec::SmallVec;
 
 use crate::asgi::carried::Carried;
@@ -352,11 +351,13 @@ impl Connection {
         (!follows).then(|| Send { socket: self.transport.as_fd(), parts })
     }
 
-    /// What was sendable has been sent, with this result.
-    pub fn note_result(&mut self, result: Result<usize, Errno>, now: Instant, limits: &Limits) {
-        let sent = self.transport.note_sent(result);
+    /// So much of what was sendable has been sent. The `flush` that must follow finds out why it was
+    /// not more.
+    pub fn note_sent_together(&mut self, sent: usize) {
         self.outbox.advance(sent);
-        self.note_sent(sent, now, limits);
+        if let Some(reader) = &mut self.slow_reader {
+            reader.count(sent);
+        }
     }
 
     /// What was promised does not exist: the client must not take the end for a clean one.

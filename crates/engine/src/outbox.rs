@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use bytes::{Buf, Bytes};
+use pronghorn_proto::event::{Payload, Transmit};
+
 use crate::ffi::ring::Parts;
 use crate::file::{FilePart, Truncated};
 use crate::settings::{
@@ -11,8 +14,6 @@ use crate::settings::{
     SENT_PIECES_MAX,
 };
 use crate::transport::Transport;
-use bytes::{Buf, Bytes};
-use pronghorn_proto::event::{Payload, Transmit};
 
 /// Room for so many parts is kept for those to come.
 const PARTS_KEPT: usize = 4;

@@ -215,7 +215,7 @@ impl Transport {
     }
 
     /// Takes note of how a send has ended, and tells how much the kernel has taken.
-    pub fn note_sent(&mut self, result: Result<usize, Errno>) -> usize {
+    fn note_sent(&mut self, result: Result<usize, Errno>) -> usize {
         match result {
             Ok(count) => return count,
             Err(Errno::INTR) => {}

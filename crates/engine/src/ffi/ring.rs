@@ -6,7 +6,6 @@
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
 use smallvec::SmallVec;
 
 /// So many sends fit into one call, and so many of their outcomes onto the stack.
@@ -23,9 +22,9 @@ pub struct Send<'s> {
     pub parts: Parts<'s>,
 }
 
-/// How each send has ended, in their order: with how much the kernel has taken, or why it has taken
-/// nothing. `None` if it has not been tried.
-pub type Outcomes = SmallVec<[Option<Result<usize, Errno>>; SENDS_MAX]>;
+/// How much the kernel has taken of each send, in their order. Nothing may mean anything: that it has
+/// not been tried, that there is no room, that the peer is gone.
+pub type Counts = SmallVec<[usize; SENDS_MAX]>;
 
 /// Where sends are put that go to the kernel together: by the thread that has made it, and no other.
 ///
@@ -43,14 +42,14 @@ impl Ring {
     }
 
     /// Sends what the kernel takes at once of at most `SENDS_MAX` sends.
-    pub fn send(&mut self, sends: &[Send<'_>]) -> Outcomes {
-        let mut outcomes = Outcomes::from_elem(None, sends.len());
+    pub fn send(&mut self, sends: &[Send<'_>]) -> Counts {
+        let mut counts = Counts::from_elem(0, sends.len());
         if let Some(queue) = &mut self.0
-            && queue.send(sends, &mut outcomes).is_err()
+            && queue.send(sends, &mut counts).is_err()
         {
             self.0 = None;
         }
-        outcomes
+        counts
     }
 }
 
@@ -58,7 +57,7 @@ impl Ring {
 mod kernel {
     use std::io;
 
-    use super::{Outcomes, Send};
+    use super::{Counts, Send};
 
     /// Other kernels have none.
     pub enum Queue {}
@@ -68,7 +67,7 @@ mod kernel {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        pub fn send(&mut self, _: &[Send<'_>], _: &mut Outcomes) -> io::Result<()> {
+        pub fn send(&mut self, _: &[Send<'_>], _: &mut Counts) -> io::Result<()> {
             match *self {}
         }
     }
@@ -80,10 +79,9 @@ mod kernel {
     use std::os::fd::AsRawFd;
 
     use io_uring::{IoUring, opcode, squeue, types};
-    use rustix::io::Errno;
     use smallvec::SmallVec;
 
-    use super::{Outcomes, SENDS_MAX, Send};
+    use super::{Counts, SENDS_MAX, Send};
 
     const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
@@ -97,8 +95,8 @@ mod kernel {
             builder.setup_single_issuer().setup_defer_taskrun().build(entries).map(Self)
         }
 
-        /// Fails if the ring is of no use any more. What has been done nevertheless is in `outcomes`.
-        pub fn send(&mut self, sends: &[Send<'_>], outcomes: &mut Outcomes) -> io::Result<()> {
+        /// Fails if the ring is of no use any more. What has been done nevertheless is in `counts`.
+        pub fn send(&mut self, sends: &[Send<'_>], counts: &mut Counts) -> io::Result<()> {
             let messages: SmallVec<[_; SENDS_MAX]> = sends.iter().map(message).collect();
             let mut entries = self.0.submission();
             for (index, (send, message)) in sends.iter().zip(&messages).enumerate() {
@@ -116,8 +114,9 @@ mod kernel {
                 for completion in self.0.completion() {
                     outstanding -= 1;
                     let index = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
-                    if let Some(outcome) = outcomes.get_mut(index) {
-                        *outcome = Some(result(completion.result()));
+                    if let Some(count) = counts.get_mut(index) {
+                        // Negative results are errors.
+                        *count = usize::try_from(completion.result()).unwrap_or(0);
                     }
                 }
                 match submitted {
@@ -127,11 +126,6 @@ mod kernel {
             }
             Ok(())
         }
-    }
-
-    /// A result as the kernel writes it.
-    fn result(result: i32) -> Result<usize, Errno> {
-        usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
     }
 
     fn entry(send: &Send<'_>, message: &libc::msghdr) -> squeue::Entry {

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use rustix::io::Errno;
 use smallvec::SmallVec;
 
 use crate::ffi::ring::SENDS_MAX;
@@ -43,7 +42,9 @@ impl Worker {
     fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
         let gathered = gathered.unwrap_or_default();
-        self.send_together(&gathered, now);
+        if gathered.len() >= SENDS_MIN {
+            self.send_together(&gathered);
+        }
         for id in gathered {
             if let Some(connection) = self.tables.borrow_mut().connection(id) {
                 connection.is_gathered = false;
@@ -55,23 +56,23 @@ impl Worker {
     }
 
     /// Sends what the kernel takes at once of what connections have to send, with one call, if that
-    /// is possible and worth it.
-    fn send_together(&self, ids: &[ConnectionId], now: Instant) {
+    /// is possible.
+    fn send_together(&self, ids: &[ConnectionId]) {
         let mut tables = self.tables.borrow_mut();
-        if ids.len() < SENDS_MIN || !tables.ring.is_available() {
+        if !tables.ring.is_available() {
             return;
         }
-        for (id, result) in send_all(&mut tables, ids) {
+        for (id, count) in send_all(&mut tables, ids) {
             if let Some(connection) = tables.connection(id) {
-                connection.note_result(result, now, &self.settings.limits);
+                connection.note_sent_together(count);
             }
         }
     }
 }
 
-type Results = SmallVec<[(ConnectionId, Result<usize, Errno>); SENDS_MAX]>;
+type Sent = SmallVec<[(ConnectionId, usize); SENDS_MAX]>;
 
-fn send_all(tables: &mut Tables, ids: &[ConnectionId]) -> Results {
+fn send_all(tables: &mut Tables, ids: &[ConnectionId]) -> Sent {
     let Tables { connections, ring, .. } = tables;
     let (senders, sends): (SmallVec<[_; SENDS_MAX]>, SmallVec<[_; SENDS_MAX]>) = ids
         .iter()
@@ -81,6 +82,5 @@ fn send_all(tables: &mut Tables, ids: &[ConnectionId]) -> Results {
             Some((*id, connection.sendable().filter(|_| is_same)?))
         })
         .unzip();
-    let outcomes = ring.send(&sends);
-    senders.into_iter().zip(outcomes).filter_map(|(id, outcome)| Some((id, outcome?))).collect()
+    senders.into_iter().zip(ring.send(&sends)).collect()
 }

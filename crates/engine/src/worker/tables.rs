@@ -63,8 +63,7 @@ pub struct Tables {
     /// The loop's timer: when, and its handle.
     timer: Option<(Instant, Object)>,
     is_access_log_armed: bool,
-    /// Connections whose answers are written together; `None` while no
-    /// turn handles any.
+    /// Connections whose answers are written together; `None` while no turn handles any.
     pub gathered: Option<Vec<ConnectionId>>,
     pub ring: Ring,
     listed: Vec<ConnectionId>,
