@@ -127,6 +127,21 @@ def test_a_client_that_has_left_keeps_no_other_from_its_answer(
     wait_until(lambda: server.descriptor_count() == left, what="those that left are forgotten")
 
 
+def test_a_child_of_the_application_leaves_all_answers_to_its_parent(
+    server: Server, wires: list[Wire]
+) -> None:
+    wires = wires[:10]
+    for wire in wires:
+        wire.assert_open()
+    ask_together(server, wires, ["/"] * 4 + ["/forked"] + ["/"] * 5)
+    bodies = [wire.response().body for wire in wires]
+    assert bodies == [b"hello"] * 4 + [b"parent"] + [b"hello"] * 5
+    # Nothing else has come, and the server goes on.
+    ask_together(server, wires, [f"/large/{number}/{number}" for number in range(1, 11)])
+    bodies = [wire.response().body for wire in wires]
+    assert bodies == [bytes(range(number)) for number in range(1, 11)]
+
+
 def test_clients_that_read_in_drops_together_are_cut(app: str) -> None:
     options = ("--no-access-log", "--timeout-write", "1", "--min-response-rate", "1e9")
     with socket.create_server(("127.0.0.1", 0)) as listener:

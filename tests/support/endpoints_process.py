@@ -84,3 +84,15 @@ async def listeners(scope: Scope, receive: Receive, send: Send) -> None:
 @route("pid")
 async def pid(scope: Scope, receive: Receive, send: Send) -> None:
     await respond(send, b"%d" % os.getpid())
+
+
+@route("forked")
+async def forked(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says whose answer it is. The child ends in the loop's next turn."""
+    loop = asyncio.get_running_loop()
+    child = os.fork()
+    if child == 0:
+        loop.call_soon(os._exit, 0)
+    else:
+        os.waitpid(child, 0)
+    await respond(send, b"parent" if child else b"child")

@@ -36,6 +36,8 @@ pub mod capture;
 pub mod all_tasks;
 /// Descriptors that Python owns.
 pub mod fd;
+/// How often the process has been forked.
+pub mod forks;
 /// Several sends with one system call.
 pub mod ring;
 /// State that belongs to one thread.

@@ -8,6 +8,8 @@ use std::os::fd::BorrowedFd;
 
 use smallvec::SmallVec;
 
+use crate::ffi::forks;
+
 /// So many sends fit into one call, and so many of their outcomes onto the stack.
 pub const SENDS_MAX: usize = 16;
 
@@ -27,27 +29,34 @@ pub struct Send<'s> {
 pub type Counts = SmallVec<[usize; SENDS_MAX]>;
 
 /// Where sends are put that go to the kernel together: by the thread that has made it, and no other.
-///
-/// `None` where the kernel has none of this kind (before Linux 6.1, and on other systems) or lets
-/// nobody use it, as in many containers.
-pub struct Ring(Option<kernel::Queue>);
+pub struct Ring {
+    /// `None` where the kernel has none of this kind (before Linux 6.1, and on other systems) or lets
+    /// nobody use it, as in many containers.
+    queue: Option<kernel::Queue>,
+    /// As it was made. A child shares its memory with the parent, which would send what the child
+    /// puts there.
+    forks: usize,
+}
 
 impl Ring {
     pub fn new() -> Self {
-        Self(kernel::Queue::new().ok())
+        Self { queue: kernel::Queue::new().ok(), forks: forks::count() }
     }
 
-    pub fn is_available(&self) -> bool {
-        self.0.is_some()
+    /// Closes the ring in a child.
+    pub fn is_available(&mut self) -> bool {
+        self.queue.take_if(|_| self.forks != forks::count());
+        self.queue.is_some()
     }
 
     /// Sends what the kernel takes at once of at most `SENDS_MAX` sends.
     pub fn send(&mut self, sends: &[Send<'_>]) -> Counts {
         let mut counts = Counts::from_elem(0, sends.len());
-        if let Some(queue) = &mut self.0
+        if self.is_available()
+            && let Some(queue) = &mut self.queue
             && queue.send(sends, &mut counts).is_err()
         {
-            self.0 = None;
+            self.queue = None;
         }
         counts
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use crate::ffi::forks;
 use crate::ffi::ring::SENDS_MAX;
 use crate::settings::{GATHERING_TIME, SENDS_MIN};
 use crate::stream::ConnectionId;
@@ -20,9 +21,16 @@ impl Worker {
     ) {
         // A nested loop may have come back in the middle of another turn.
         let outer = self.tables.borrow_mut().gathered.replace(Vec::new());
+        let forks = forks::count();
         let mut until = now + GATHERING_TIME;
         for item in items {
             handle(item);
+            if forks::count() != forks {
+                // In a child, which an application has just forked off: its parent goes on with all
+                // of this.
+                self.tables.borrow_mut().gathered = None;
+                break;
+            }
             if self.must_flush_gathered(until) {
                 let now = Instant::now();
                 self.flush_gathered(now);
