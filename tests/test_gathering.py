@@ -127,6 +127,18 @@ def test_a_client_that_has_left_keeps_no_other_from_its_answer(
     wait_until(lambda: server.descriptor_count() == left, what="those that left are forgotten")
 
 
+def test_first_requests_get_their_answers_however_many_come_at_once(server: Server) -> None:
+    stop(server)
+    wires = [Wire(server.address) for _ in range(40)]
+    for number, wire in enumerate(wires):
+        wire.send_request("GET", f"/large/{number + 1}/{number + 1}")
+    server.signal(signal.SIGCONT)
+    for number, wire in enumerate(wires):
+        assert wire.response().body == bytes(range(number + 1))
+        wire.assert_open()
+        wire.close()
+
+
 def test_a_child_of_the_application_leaves_all_answers_to_its_parent(
     server: Server, wires: list[Wire]
 ) -> None:

@@ -50,8 +50,8 @@ impl Worker {
     fn flush_gathered(&self, now: Instant) {
         let gathered = self.tables.borrow_mut().gathered.as_mut().map(std::mem::take);
         let gathered = gathered.unwrap_or_default();
-        if gathered.len() >= SENDS_MIN {
-            self.send_together(&gathered);
+        for ids in gathered.chunks(SENDS_MAX).filter(|ids| ids.len() >= SENDS_MIN) {
+            self.send_together(ids);
         }
         for id in gathered {
             if let Some(connection) = self.tables.borrow_mut().connection(id) {
