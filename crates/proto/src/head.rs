@@ -108,9 +108,15 @@ pub struct RequestHead {
 /// and `X-Real-IP`.
 #[must_use]
 pub fn is_of_proxy(name: &[u8]) -> bool {
-    match name.len() {
-        9 => name.eq_ignore_ascii_case(b"forwarded") || name.eq_ignore_ascii_case(b"x-real-ip"),
-        13.. => name[..12].eq_ignore_ascii_case(b"x-forwarded-"),
+    match name {
+        [b'f' | b'F', rest @ ..] => rest.eq_ignore_ascii_case(b"orwarded"),
+        [b'x' | b'X', rest @ ..] => {
+            let start = rest.split_at_checked(b"-forwarded-".len());
+            rest.eq_ignore_ascii_case(b"-real-ip")
+                || start.is_some_and(|(start, subject)| {
+                    start.eq_ignore_ascii_case(b"-forwarded-") && !subject.is_empty()
+                })
+        }
         _ => false,
     }
 }

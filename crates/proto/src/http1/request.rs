@@ -265,19 +265,20 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
 
 /// `X_Forwarded_For` and the like: WSGI and CGI make the same variable of it as of the spelling
 /// that proxies overwrite, so a client could speak for the proxy.
+#[inline]
 pub fn is_forwarding_alias(name: &[u8]) -> bool {
-    if !matches!(name, [b'x' | b'X', rest @ ..] if rest.contains(&b'_')) {
-        return false;
-    }
-    let dashed = |index: usize, expected: u8| match name[index] {
-        b'_' => expected == b'-',
-        byte => byte.eq_ignore_ascii_case(&expected),
+    // Most names can be told from these by their first byte.
+    matches!(name, [b'x' | b'X', rest @ ..] if is_rest_of_alias(rest))
+}
+
+fn is_rest_of_alias(rest: &[u8]) -> bool {
+    let dashed = |(&byte, expected): (&u8, &u8)| match byte {
+        b'_' => *expected == b'-',
+        byte => byte.eq_ignore_ascii_case(expected),
     };
-    let matches_prefix = |prefix: &[u8]| {
-        name.len() >= prefix.len()
-            && prefix.iter().enumerate().all(|(index, &byte)| dashed(index, byte))
-    };
-    matches_prefix(b"x-forwarded-") || matches_prefix(b"x-real-ip")
+    let starts_with =
+        |prefix: &[u8]| rest.len() >= prefix.len() && rest.iter().zip(prefix).all(dashed);
+    rest.contains(&b'_') && (starts_with(b"-forwarded-") || starts_with(b"-real-ip"))
 }
 
 /// What the fields mean for framing and persistence, gathered while they are read.
