@@ -7,10 +7,10 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::fs::{Advice, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// How every file is opened: a pipe or a terminal must not wait for its other end.
@@ -36,8 +36,7 @@ impl FilePart {
     /// So many bytes from `offset` on. That the file has them is found out when they are sent.
     pub fn new(file: Rc<OwnedFd>, offset: u64, length: u64) -> Self {
         if length >= READ_AHEAD_BYTES_MIN {
-            // It is only advice.
-            let _ = rustix::fs::fadvise(&*file, offset, None, Advice::Sequential);
+            advise(&file, offset);
         }
         Self { file, offset, remaining: length }
     }
@@ -50,7 +49,7 @@ impl FilePart {
     #[cfg(target_os = "linux")]
     pub fn send_to(
         &mut self,
-        socket: &impl AsFd,
+        socket: &impl std::os::fd::AsFd,
         bytes_max: u64,
     ) -> Result<Result<u64, Errno>, Truncated> {
         let count = usize::try_from(self.remaining.min(bytes_max)).unwrap_or(usize::MAX);
@@ -90,6 +89,16 @@ impl FilePart {
         bytes
     }
 }
+
+/// Tells the kernel that all from `offset` on will be read in order.
+#[cfg(target_os = "linux")]
+fn advise(file: &OwnedFd, offset: u64) {
+    // Nothing depends on it.
+    let _ = rustix::fs::fadvise(file, offset, None, rustix::fs::Advice::Sequential);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &OwnedFd, _: u64) {}
 
 /// Opens a regular file for reading, and tells its size.
 pub fn open(path: &CStr) -> io::Result<(OwnedFd, u64)> {

@@ -48,6 +48,7 @@ pub const WRITTEN_TOGETHER_MAX: usize = 128 * 1024;
 /// The kernel keeps no more than about this for a peer that does not take it, beside what the peer
 /// has room for. Its own bound is megabytes: memory that slow readers would get for nothing, and
 /// which would hide from the write timeout that they are slow.
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "others cannot be told"))]
 pub const KERNEL_UNSENT_BYTES_MAX: u32 = 256 * 1024;
 
 /// What of files is sent to one connection before the others get a turn.

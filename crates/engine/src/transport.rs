@@ -334,11 +334,15 @@ impl Transport {
 }
 
 /// No `SIGPIPE`. Where the flag does not exist, Python has the signal ignored.
+#[cfg(target_os = "linux")]
 fn send_flags(more: bool) -> SendFlags {
-    #[cfg(target_os = "linux")]
-    return SendFlags::NOSIGNAL.union(if more { SendFlags::MORE } else { SendFlags::empty() });
+    SendFlags::NOSIGNAL.union(if more { SendFlags::MORE } else { SendFlags::empty() })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_flags(_: bool) -> SendFlags {
     #[cfg(any(target_os = "android", target_os = "freebsd"))]
     return SendFlags::NOSIGNAL;
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    #[cfg(not(any(target_os = "android", target_os = "freebsd")))]
     return SendFlags::empty();
 }

@@ -1,7 +1,9 @@
 //! Descriptors that Python owns, and what the kernel says of ours.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use pyo3::ffi;
 

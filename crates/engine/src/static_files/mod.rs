@@ -272,7 +272,7 @@ impl Content {
 
 impl Stamp {
     #[allow(clippy::unnecessary_cast, reason = "the widths differ between systems")]
-    #[allow(clippy::cast_possible_wrap, reason = "only compared")]
+    #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "only compared")]
     fn of(status: &Stat) -> Self {
         Self {
             device: status.st_dev as u64,
