@@ -8,13 +8,15 @@ mod date;
 mod request;
 mod response;
 mod state;
+mod status;
 pub(crate) mod syntax;
 
 pub use date::DefaultHeaders;
 pub(crate) use request::is_forwarding_alias;
+pub use response::write_field_line;
 pub(crate) use response::{
     BodyWriter, Declared, content_length, is_misplaced_trailer, refusal_text,
 };
-pub use response::{reason_phrase, write_field_line};
 pub use state::{Connection, Next};
+pub use status::reason_phrase;
 pub use syntax::{decimal, is_token, list_members, trim};

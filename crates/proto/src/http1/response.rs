@@ -5,6 +5,7 @@
 
 use crate::error::{ApplicationError, Reject};
 use crate::event::{Payload, Transmit, Tunnel};
+use crate::http1::status::{reason_phrase, status_line};
 use crate::http1::syntax;
 
 /// What the application's header fields said.
@@ -268,16 +269,6 @@ fn chunk_size(size: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A status without a reason phrase of its own keeps the space before it (RFC 9112, 4).
-fn status_line(status: u16, out: &mut Vec<u8>) {
-    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
-    let mut start = *b"HTTP/1.1 200 ";
-    start[9..12].copy_from_slice(&[digit(100), digit(10), digit(1)]);
-    out.extend_from_slice(&start);
-    out.extend_from_slice(reason_phrase(status).as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Writes one line, its name in lower case.
 pub fn write_field_line(
     name: &[u8],
@@ -345,72 +336,5 @@ pub fn content_length(
         None => Ok(status != 204),
         Some(earlier) if earlier == length => Ok(false),
         Some(_) => Err(ApplicationError::InvalidContentLength),
-    }
-}
-
-/// The phrases of Python's `http.HTTPStatus`; empty for a status that has none.
-#[must_use]
-pub fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        101 => "Switching Protocols",
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        203 => "Non-Authoritative Information",
-        204 => "No Content",
-        205 => "Reset Content",
-        206 => "Partial Content",
-        207 => "Multi-Status",
-        208 => "Already Reported",
-        226 => "IM Used",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        305 => "Use Proxy",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Request Entity Too Large",
-        414 => "Request-URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Requested Range Not Satisfiable",
-        417 => "Expectation Failed",
-        418 => "I'm a Teapot",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Entity",
-        423 => "Locked",
-        424 => "Failed Dependency",
-        425 => "Too Early",
-        426 => "Upgrade Required",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        451 => "Unavailable For Legal Reasons",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        506 => "Variant Also Negotiates",
-        507 => "Insufficient Storage",
-        508 => "Loop Detected",
-        510 => "Not Extended",
-        511 => "Network Authentication Required",
-        _ => "",
     }
 }
