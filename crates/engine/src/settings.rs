@@ -81,7 +81,8 @@ pub const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 /// So few answers are written one by one: to write them together takes a ring, which costs as much.
 pub const SENDS_MIN: usize = 3;
 
-/// No answer waits longer than this for others that it can be written together with.
+/// No answer waits longer than this for others that it can be written together with, but for the
+/// request that is being handled then.
 pub const GATHERING_TIME: Duration = Duration::from_micros(250);
 
 /// Larger payloads that somebody keeps go from the application's object to the socket without a copy.
