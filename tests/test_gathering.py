@@ -143,12 +143,7 @@ def test_first_requests_get_their_answers_however_many_come_at_once(server: Serv
         wire.close()
 
 
-def test_a_child_of_the_application_leaves_all_answers_to_its_parent(
-    server: Server, wires: list[Wire]
-) -> None:
-    wires = wires[:10]
-    for wire in wires:
-        wire.assert_open()
+def assert_only_the_parent_answers(server: Server, wires: Sequence[Wire]) -> None:
     ask_together(server, wires, ["/"] * 4 + ["/forked"] + ["/"] * 5)
     bodies = [wire.response().body for wire in wires]
     assert bodies == [b"hello"] * 4 + [b"parent"] + [b"hello"] * 5
@@ -156,6 +151,21 @@ def test_a_child_of_the_application_leaves_all_answers_to_its_parent(
     ask_together(server, wires, [f"/large/{number}/{number}" for number in range(1, 11)])
     bodies = [wire.response().body for wire in wires]
     assert bodies == [bytes(range(number)) for number in range(1, 11)]
+
+
+def test_a_child_of_the_application_leaves_all_answers_to_its_parent(
+    server: Server, wires: list[Wire]
+) -> None:
+    for wire in wires[:10]:
+        wire.assert_open()
+    assert_only_the_parent_answers(server, wires[:10])
+
+
+def test_a_child_of_the_application_leaves_new_connections_to_its_parent(server: Server) -> None:
+    stop(server)
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.address)) for _ in range(10)]
+        assert_only_the_parent_answers(server, wires)
 
 
 def test_clients_that_read_in_drops_together_are_cut(app: str) -> None:

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::asgi::application::Level;
+use crate::ffi::forks;
 use crate::listener::Accepted;
 use crate::protocol::Protocol;
 use crate::secured::Secured;
@@ -77,6 +78,7 @@ impl Worker {
     }
 
     fn accept(&self, index: usize, now: Instant) {
+        let forks = forks::count();
         for _ in 0..ACCEPT_BUDGET {
             if self.leave_to_others(index, now) {
                 return;
@@ -88,6 +90,10 @@ impl Worker {
                     // ends never needs to be registered.
                     self.read(id, now);
                     self.rest(id, now);
+                    if forks::count() != forks {
+                        // Who else waits here waits for the parent of this child.
+                        return;
+                    }
                 }
                 Outcome::Retry => {}
                 Outcome::Stop => return,
