@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use pronghorn_proto::head::{Field, Method, RequestHead, Version};
 
 use crate::asgi::repeating::Repeating;
-use crate::asgi::template::{Common, Template};
+use crate::asgi::template::{Common, Template, Values};
 use crate::ffi::containers::{
     copy_dict, delete_item, get_item, integer, new_dict, new_list, pair, set_item,
 };
@@ -78,19 +78,11 @@ impl ScopeMaker {
         origin: &Origin,
     ) -> Result<Object, Raised> {
         let names = names();
-        let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
-        let tls = origin.tls.as_ref().map(copy_dict).transpose()?;
-        let template = if tls.is_some() { &self.secured } else { &self.plain };
-        let scope = template.copy(&origin.server, &origin.client, tls)?;
-        set_item(&scope, &names.headers, &headers)?;
-        match head.version {
-            Version::Http10 => set_item(&scope, &names.http_version, &names.version_10)?,
-            Version::Http11 => {}
-            Version::Http2 => set_item(&scope, &names.http_version, &names.version_2)?,
-        }
-        if head.method != Method::Get {
-            set_item(&scope, &names.method, &method(head.method, source)?)?;
-        }
+        let http_version = match head.version {
+            Version::Http10 => &names.version_10,
+            Version::Http11 => &names.version_11,
+            Version::Http2 => &names.version_2,
+        };
         let target = match head.path.of(source) {
             // An absolute form without a path (RFC 9112, 3.2.1).
             b"" => b"/",
@@ -99,8 +91,19 @@ impl ScopeMaker {
         let [path, raw_path] = self.paths.find_or_make(target, || {
             Ok([self.path(target)?, text::joined_bytes(&self.root_path, target)?])
         })?;
-        set_item(&scope, &names.path, &path)?;
-        set_item(&scope, &names.raw_path, &raw_path)?;
+        let values = Values {
+            server: &origin.server,
+            client: &origin.client,
+            http_version,
+            method: &method(head.method, source)?,
+            path: &path,
+            raw_path: &raw_path,
+        };
+        let headers = new_list(head.fields.len(), |index| self.field(head.fields[index], source))?;
+        let tls = origin.tls.as_ref().map(copy_dict).transpose()?;
+        let template = if tls.is_some() { &self.secured } else { &self.plain };
+        let scope = template.copy(&values, tls)?;
+        set_item(&scope, &names.headers, &headers)?;
         let query = head.query.of(source);
         if !query.is_empty() {
             set_item(&scope, &names.query_string, &text::bytes(query)?)?;

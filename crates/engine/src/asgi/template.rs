@@ -17,6 +17,10 @@ pub struct Template {
     dict: Object,
     server: Steady,
     client: Steady,
+    http_version: Steady,
+    method: Steady,
+    path: Steady,
+    raw_path: Steady,
     asgi: Recurring,
     extensions: Recurring,
     state: Recurring,
@@ -35,6 +39,16 @@ pub struct Common<'a> {
     pub state: &'a Object,
 }
 
+/// Immutable values, which requests that follow each other often have in common.
+pub struct Values<'a> {
+    pub server: &'a Object,
+    pub client: &'a Object,
+    pub http_version: &'a Object,
+    pub method: &'a Object,
+    pub path: &'a Object,
+    pub raw_path: &'a Object,
+}
+
 impl Template {
     pub fn new(common: &Common<'_>) -> Result<Self, Raised> {
         let names = names();
@@ -42,7 +56,7 @@ impl Template {
         let dict = new_dict()?;
         set_item(&dict, &names.r#type, &names.http)?;
         set_item(&dict, &names.asgi, &none)?;
-        set_item(&dict, &names.http_version, &names.version_11)?;
+        set_item(&dict, &names.http_version, &none)?;
         set_item(&dict, &names.server, &none)?;
         set_item(&dict, &names.client, &none)?;
         set_item(&dict, &names.scheme, common.scheme)?;
@@ -50,7 +64,7 @@ impl Template {
         set_item(&dict, &names.headers, &none)?;
         set_item(&dict, &names.state, &none)?;
         set_item(&dict, &names.extensions, &none)?;
-        set_item(&dict, &names.method, &names.fixed_method_get)?;
+        set_item(&dict, &names.method, &none)?;
         set_item(&dict, &names.path, &none)?;
         set_item(&dict, &names.raw_path, &none)?;
         set_item(&dict, &names.query_string, common.query_string)?;
@@ -64,6 +78,10 @@ impl Template {
         Ok(Self {
             server: Steady::new(&names.server),
             client: Steady::new(&names.client),
+            http_version: Steady::new(&names.http_version),
+            method: Steady::new(&names.method),
+            path: Steady::new(&names.path),
+            raw_path: Steady::new(&names.raw_path),
             asgi: Recurring::new(&dict, &names.asgi, common.asgi, &[])?,
             extensions: Recurring::new(&dict, &names.extensions, &extensions, common.extensions)?,
             state: Recurring::new(&dict, &names.state, common.state, &[])?,
@@ -72,20 +90,19 @@ impl Template {
     }
 
     /// A scope without what only its request has. `tls` is its own description of the session.
-    pub fn copy(
-        &self,
-        server: &Object,
-        client: &Object,
-        tls: Option<Object>,
-    ) -> Result<Object, Raised> {
+    pub fn copy(&self, values: &Values<'_>, tls: Option<Object>) -> Result<Object, Raised> {
         let own = [&self.asgi, &self.extensions, &self.state];
         // To make another can run a finaliser, which could keep what was untouched before.
         while let Some(touched) = own.iter().find(|recurring| !recurring.is_untouched()) {
             touched.renew()?;
         }
         // From here on no Python code runs before the entries have been copied.
-        self.server.set(&self.dict, server)?;
-        self.client.set(&self.dict, client)?;
+        self.server.set(&self.dict, values.server)?;
+        self.client.set(&self.dict, values.client)?;
+        self.http_version.set(&self.dict, values.http_version)?;
+        self.method.set(&self.dict, values.method)?;
+        self.path.set(&self.dict, values.path)?;
+        self.raw_path.set(&self.dict, values.raw_path)?;
         let replaced = tls.map(|tls| self.extensions.put(&names().tls, tls)).transpose()?;
         let scope = copy_dict(&self.dict);
         drop(replaced);
@@ -93,7 +110,7 @@ impl Template {
     }
 }
 
-/// An entry with an immutable value that requests which follow each other often have in common.
+/// An entry with an immutable value.
 struct Steady {
     key: &'static Object,
     value: RefCell<Object>,
