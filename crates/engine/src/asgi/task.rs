@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use crate::ffi::all_tasks::AllTasks;
-use crate::ffi::call::{call, call_method, call_with, has_attribute};
+use crate::ffi::call::{Repeated, call, call_method, has_attribute};
 use crate::ffi::capture::Capture;
 use crate::ffi::containers::{is_true, new_dict, set_item};
 use crate::ffi::error::Raised;
@@ -38,8 +38,8 @@ pub struct Asyncio {
 /// Makes tasks.
 pub struct TaskMaker {
     asyncio: Asyncio,
-    /// The keyword arguments of every task.
-    keywords: Object,
+    /// Calls of the type of tasks.
+    tasks: Repeated,
     /// The loop makes the tasks, since the application has set a task factory.
     has_factory: Cell<bool>,
     /// The engine runs outside of any task: one may be stepped right now.
@@ -57,7 +57,8 @@ impl TaskMaker {
             // Without a name, these versions format a number into one.
             set_item(&keywords, &names.name, &text::ascii(b"pronghorn-request")?)?;
         }
-        Ok(Self { asyncio, keywords, has_factory: Cell::new(false), is_outside: Cell::new(false) })
+        let tasks = Repeated::new(asyncio.task_type.clone(), keywords);
+        Ok(Self { asyncio, tasks, has_factory: Cell::new(false), is_outside: Cell::new(false) })
     }
 
     /// Looks whether the application has set a task factory meanwhile, or nested the loop.
@@ -75,7 +76,7 @@ impl TaskMaker {
         if self.has_factory.get() {
             return call(&self.asyncio.create_task, &[coroutine]);
         }
-        let make = || call_with(&self.asyncio.task_type, coroutine, &self.keywords);
+        let make = || self.tasks.call(coroutine);
         self.inside(|| {
             if self.asyncio.has_eager_tasks {
                 make()

@@ -1,5 +1,7 @@
 //! Calls: each returns a new reference or the fact that an exception is set.
 
+use std::cell::Cell;
+
 use pyo3::{Python, ffi};
 
 use crate::ffi::error::Raised;
@@ -45,22 +47,42 @@ pub fn call_keywords(
     }
 }
 
-/// `callable(argument, **keywords)` with a dict of keywords, which can serve any number of calls:
-/// for a type, this is cheaper than naming the keywords each time.
-pub fn call_with(
-    callable: &Object,
-    argument: &Object,
-    keywords: &Object,
-) -> Result<Object, Raised> {
-    // SAFETY: a new tuple that is not yet shared, its one slot set once; then live objects.
-    unsafe {
-        let arguments = Object::from_new(ffi::PyTuple_New(1))?;
-        ffi::PyTuple_SET_ITEM(arguments.as_ptr(), 0, argument.clone().into_raw());
-        Object::from_new(ffi::PyObject_Call(
-            callable.as_ptr(),
-            arguments.as_ptr(),
-            keywords.as_ptr(),
-        ))
+/// Calls of one callable with one argument and always the same keywords: for a type, this is cheaper
+/// than naming the keywords each time.
+pub struct Repeated {
+    callable: Object,
+    keywords: Object,
+    /// The tuple of the last call, for the next one if nobody has kept it.
+    arguments: Cell<Option<Object>>,
+}
+
+impl Repeated {
+    pub fn new(callable: Object, keywords: Object) -> Self {
+        Self { callable, keywords, arguments: Cell::new(None) }
+    }
+
+    /// `callable(argument, **keywords)`
+    pub fn call(&self, argument: &Object) -> Result<Object, Raised> {
+        // SAFETY: live objects. The tuple is new, or nobody else has it, so its one item may be set.
+        unsafe {
+            let spare = self.arguments.take();
+            let arguments = match spare.filter(|tuple| ffi::Py_REFCNT(tuple.as_ptr()) == 1) {
+                Some(tuple) => tuple,
+                None => Object::from_new(ffi::PyTuple_New(1))?,
+            };
+            ffi::PyTuple_SET_ITEM(arguments.as_ptr(), 0, argument.clone().into_raw());
+            let result = Object::from_new(ffi::PyObject_Call(
+                self.callable.as_ptr(),
+                arguments.as_ptr(),
+                self.keywords.as_ptr(),
+            ));
+            if ffi::Py_REFCNT(arguments.as_ptr()) == 1 {
+                ffi::PyTuple_SET_ITEM(arguments.as_ptr(), 0, Object::none().into_raw());
+                ffi::Py_DECREF(argument.as_ptr());
+                self.arguments.set(Some(arguments));
+            }
+            result
+        }
     }
 }
 
