@@ -22,21 +22,25 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 
 LISTENING = ["tcp", "unix"]
 IO_URING_SETUP = 425
-APPS = {"ring": "support.apps:app", "denied": "support.denied_app:app"}
+WORDS = {
+    "ring": ["support.apps:app"],
+    "denied": ["support.denied_app:app"],
+    "off": ["support.apps:app", "--no-io-uring"],
+}
 
 
-@pytest.fixture(params=APPS)
-def app(request: pytest.FixtureRequest) -> str:
-    """The test application where `io_uring(7)` may be used and where it may not."""
+@pytest.fixture(params=WORDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Whether `io_uring(7)` may be used."""
     return str(request.param)
 
 
 @pytest.fixture(params=LISTENING)
-def server(request: pytest.FixtureRequest, app: str, tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Iterator[Server]:
     tcp = ("--host", "127.0.0.1", "--port", "0")
     listen = tcp if request.param == "tcp" else ("--uds", str(tmp_path / "socket"))
     # The other loop has a ring of its own.
-    with serve(APPS[app], "--no-access-log", "--loop", "asyncio", listen=listen) as server:
+    with serve(*WORDS[kind], "--no-access-log", "--loop", "asyncio", listen=listen) as server:
         yield server
 
 
@@ -78,8 +82,8 @@ def wires(server: Server) -> Iterator[list[Wire]]:
         wire.close()
 
 
-def test_there_is_a_ring_where_it_is_allowed(server: Server, app: str) -> None:
-    assert has_ring(server) == (app == "ring" and is_ring_allowed())
+def test_there_is_a_ring_where_it_is_allowed(server: Server, kind: str) -> None:
+    assert has_ring(server) == (kind == "ring" and is_ring_allowed())
 
 
 def test_each_connection_gets_its_own_answer(server: Server, wires: list[Wire]) -> None:
@@ -168,14 +172,14 @@ def test_a_child_of_the_application_leaves_new_connections_to_its_parent(server:
         assert_only_the_parent_answers(server, wires)
 
 
-def test_clients_that_read_in_drops_together_are_cut(app: str) -> None:
+def test_clients_that_read_in_drops_together_are_cut(kind: str) -> None:
     options = ("--no-access-log", "--timeout-write", "1", "--min-response-rate", "1e9")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # So that small answers do not fit in.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2304)
         number = listener.fileno()
         listen = ("--fd", str(number))
-        with serve(APPS[app], *options, listen=listen, pass_fds=[number]) as server:
+        with serve(*WORDS[kind], *options, listen=listen, pass_fds=[number]) as server:
             server.address = listener.getsockname()
             with contextlib.ExitStack() as stack:
                 wires = [

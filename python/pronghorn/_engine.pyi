@@ -32,10 +32,10 @@ class Engine:
     (`loop.add_reader(engine.fileno(), engine.on_ready)`) and every connection lives behind it.
     Only the loop's thread may call it. All times are seconds, all sizes bytes.
 
-    `limits` has the options that bound what peers may do, `websocket` those for WebSocket unless
-    no upgrade to it is supported. `state` is copied (shallow) into every
-    scope. `default_headers` are written after `date`
-    (when `date_header`) and before the application's.
+    `limits` has the options that bound what peers may do and what the engine may use, `websocket`
+    those for WebSocket unless no upgrade to it is supported. `state` is copied (shallow) into every
+    scope. `default_headers` are written after `date` (when `date_header`) and before the
+    application's.
 
     `log(level, message)` takes the engine's own lines with a `logging` level; `log_exception(
     message, exception)` what an application raised. `access_log`, when given, is told of each

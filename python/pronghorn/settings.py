@@ -147,6 +147,12 @@ class Settings(UvicornSettings):
         group=HEADERS,
         kind="flag",
     )
+    io_uring: bool = option(
+        True,
+        "Send what several connections are to get with one system call, through io_uring(7), where "
+        "the kernel knows how (Linux 6.1) and allows it. --no-io-uring has it not even tried.",
+        group=LISTENING,
+    )
     static: list[str] | str | None = option(
         None,
         "Serve the files below a directory under a route, without the application: "

@@ -116,6 +116,7 @@ EFFECTS = {
     ),
     "http2_max_frame_size": "test_http2_bodies.py::test_options_are_told_to_the_peer",
     "http2_max_header_list_size": "test_http2_bodies.py::test_options_are_told_to_the_peer",
+    "io_uring": "test_gathering.py::test_there_is_a_ring_where_it_is_allowed",
     "static": "test_static_files.py::test_file_is_served",
     "proxy_protocol": "test_proxy_protocol.py::test_networks_and_unix_sockets_are_trusted_by_name",
     "forwarded_header": "test_option_effects.py::test_forwarded_header_says_which_fields_count",

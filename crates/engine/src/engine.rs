@@ -41,7 +41,7 @@ pub struct Engine {
     worker: ThreadBound<Rc<Worker>>,
 }
 
-/// The options that say what peers may do, as `Config` has them.
+/// The options that say what peers may do and what the engine may use, as `Config` has them.
 #[derive(FromPyObject)]
 struct LimitOptions {
     limit_concurrency: Option<usize>,
@@ -62,6 +62,7 @@ struct LimitOptions {
     http2_initial_connection_window_size: u32,
     http2_max_frame_size: u32,
     http2_max_header_list_size: u32,
+    io_uring: bool,
 }
 
 impl LimitOptions {
@@ -98,6 +99,7 @@ impl LimitOptions {
             concurrency_max: self.limit_concurrency,
             concurrency_exempt: self.limit_concurrency_exempt.unwrap_or_default(),
             http2: self.http2,
+            io_uring: self.io_uring,
         })
     }
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub concurrency_exempt: Vec<String>,
     /// A connection may turn out to speak HTTP/2.
     pub http2: bool,
+    /// Several sends may go to the kernel together, if it knows how.
+    pub io_uring: bool,
 }
 
 impl Settings {

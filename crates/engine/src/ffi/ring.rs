@@ -30,8 +30,8 @@ pub type Counts = SmallVec<[usize; SENDS_MAX]>;
 
 /// Where sends are put that go to the kernel together: by the thread that has made it, and no other.
 pub struct Ring {
-    /// `None` where the kernel has none of this kind (before Linux 6.1, and on other systems) or lets
-    /// nobody use it, as in many containers.
+    /// `None` where it is not wanted, and where the kernel has none of this kind (before Linux 6.1,
+    /// and on other systems) or lets nobody use it, as in many containers.
     queue: Option<kernel::Queue>,
     /// As it was made. A child shares its memory with the parent, which would send what the child
     /// puts there.
@@ -41,6 +41,11 @@ pub struct Ring {
 impl Ring {
     pub fn new() -> Self {
         Self { queue: kernel::Queue::new().ok(), forks: forks::count() }
+    }
+
+    /// What is never available.
+    pub fn none() -> Self {
+        Self { queue: None, forks: 0 }
     }
 
     /// Closes the ring in a child.

@@ -118,7 +118,7 @@ impl Worker {
         event_loop: EventLoop,
         defaults: DefaultHeaders,
     ) -> io::Result<Rc<Self>> {
-        let tables = RefCell::new(Tables::new(defaults)?);
+        let tables = RefCell::new(Tables::new(defaults, settings.io_uring)?);
         Ok(Rc::new_cyclic(|this| Self {
             tables,
             settings,

@@ -82,7 +82,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub fn new(defaults: DefaultHeaders) -> io::Result<Self> {
+    pub fn new(defaults: DefaultHeaders, io_uring: bool) -> io::Result<Self> {
         Ok(Self {
             poller: Poller::new()?,
             listeners: Vec::new(),
@@ -97,7 +97,7 @@ impl Tables {
             timer: None,
             is_access_log_armed: false,
             gathered: None,
-            ring: Ring::new(),
+            ring: if io_uring { Ring::new() } else { Ring::none() },
             listed: Vec::new(),
             is_attend_scheduled: false,
             load: None,
