@@ -11,6 +11,7 @@ use crate::asgi::carried::Carried;
 use crate::connection::{Closing, Connection};
 use crate::ffi::error::Raised;
 use crate::ffi::object::Object;
+use crate::ffi::ring::Ring;
 use crate::file::FilePart;
 use crate::protocol::{Aborted, Protocol};
 use crate::settings::{DRAINED_HEAD_GRACE, LOW_WATER_BYTES};
@@ -357,7 +358,11 @@ impl Worker {
         }
         let requests = std::mem::take(&mut self.tables.borrow_mut().requests);
         drop(requests);
-        self.tables.borrow_mut().poller.close();
+        let mut tables = self.tables.borrow_mut();
+        tables.poller.close();
+        // Whoever keeps something of a request keeps the worker, but no descriptor.
+        tables.ring = Ring::none();
+        drop(tables);
         self.application.flush_access_log();
     }
 }
