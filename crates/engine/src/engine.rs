@@ -43,7 +43,7 @@ pub struct Engine {
 
 /// The options that say what peers may do and what the engine may use, as `Config` has them.
 #[derive(FromPyObject)]
-struct LimitOptions {
+struct EngineOptions {
     limit_concurrency: Option<usize>,
     limit_concurrency_exempt: Option<Vec<String>>,
     limit_request_line: usize,
@@ -65,7 +65,7 @@ struct LimitOptions {
     io_uring: bool,
 }
 
-impl LimitOptions {
+impl EngineOptions {
     fn settings(self, has_websockets: bool) -> PyResult<Settings> {
         let limits = Limits {
             request_line_bytes_max: self.limit_request_line,
@@ -169,7 +169,7 @@ impl Engine {
         root_path: &str,
         default_headers: &Bound<'_, PyAny>,
         date_header: bool,
-        limits: LimitOptions,
+        limits: EngineOptions,
         websocket: Option<WebSocketOptions>,
         log: &Bound<'_, PyAny>,
         log_exception: &Bound<'_, PyAny>,

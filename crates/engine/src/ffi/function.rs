@@ -3,6 +3,7 @@
 //! A builtin costs 8 ns to call, an object with `__call__` 30.
 
 use std::cell::Cell;
+use std::ffi::{CStr, c_int};
 
 use pyo3::ffi;
 
@@ -28,23 +29,29 @@ pub fn send_of<T: Channel>(channel: &Ref<T>) -> Result<Object, Raised> {
 
 const fn receive_definition<T: Channel>() -> &'static ffi::PyMethodDef {
     const {
-        &ffi::PyMethodDef {
-            ml_name: c"receive".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: receive::<T> },
-            ml_flags: ffi::METH_NOARGS,
-            ml_doc: c"Await the next ASGI message.".as_ptr(),
-        }
+        let method = ffi::PyMethodDefPointer { PyCFunction: receive::<T> };
+        &definition(c"receive", method, ffi::METH_NOARGS, c"Await the next ASGI message.")
     }
 }
 
 const fn send_definition<T: Channel>() -> &'static ffi::PyMethodDef {
     const {
-        &ffi::PyMethodDef {
-            ml_name: c"send".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: send::<T> },
-            ml_flags: ffi::METH_O,
-            ml_doc: c"Send an ASGI message.".as_ptr(),
-        }
+        let method = ffi::PyMethodDefPointer { PyCFunction: send::<T> };
+        &definition(c"send", method, ffi::METH_O, c"Send an ASGI message.")
+    }
+}
+
+const fn definition(
+    name: &'static CStr,
+    method: ffi::PyMethodDefPointer,
+    flags: c_int,
+    description: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: method,
+        ml_flags: flags,
+        ml_doc: description.as_ptr(),
     }
 }
 
