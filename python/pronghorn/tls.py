@@ -98,12 +98,11 @@ class TLS:
         self._made = options.ssl
         self._settings = _settings(options.ssl)
 
-    def open(self) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
-        """A session with the present context, its input and its output."""
+    def open(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """A session with the present context."""
         context = self._options.ssl
         assert context is not None
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        return context.wrap_bio(incoming, outgoing, server_side=True), incoming, outgoing
+        return context.wrap_bio(incoming, outgoing, server_side=True)
 
     def describe(self, session: ssl.SSLObject) -> dict[str, Any]:
         """The `tls` extension of the ASGI scope."""

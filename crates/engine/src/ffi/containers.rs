@@ -270,13 +270,6 @@ pub fn pair_items(pair: &Object) -> Option<(Object, Object)> {
     Some((first.to_owned(), second.to_owned()))
 }
 
-/// The three items of a list or tuple of three.
-pub fn triple_items(triple: &Object) -> Option<[Object; 3]> {
-    let mut items = Borrowed::of(triple).items()?;
-    let found = [items.next()?.to_owned(), items.next()?.to_owned(), items.next()?.to_owned()];
-    items.next().is_none().then_some(found)
-}
-
 /// Any iterable of pairs of bytes-like objects as a list of tuples of `bytes`.
 pub fn normalised_pairs(iterable: &Object) -> Result<Object, Raised> {
     let outer = sequence(iterable, c"headers must be an iterable of pairs")?;

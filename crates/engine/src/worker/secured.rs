@@ -325,10 +325,10 @@ fn records(session: &mut Session, load: &mut Load) -> Result<SmallVec<[Object; 4
         if plaintext.is_empty() {
             break;
         }
-        let count = session.seal(plaintext)?;
+        let (count, output) = session.seal(plaintext)?;
         load.advance(count);
         sealed += count;
-        records.extend(session.output()?);
+        records.extend(output);
     }
     Ok(records)
 }
