@@ -164,6 +164,26 @@ def test_roll_is_aborted_when_the_new_worker_is_not_ready(start: Start, tmp_path
     assert wait_for_answers(server, 2) == before
 
 
+def test_roll_is_aborted_when_the_new_worker_fails_and_works_later(
+    start: Start, tmp_path: Path
+) -> None:
+    fail = tmp_path / "fail"
+    server = start(
+        f"{PROCESSES}:starts_or_not", "--workers", "2", environment={"FAIL_IF": str(fail)}
+    )
+    before = wait_for_answers(server, 2)
+    fail.touch()
+    server.signal(signal.SIGHUP)
+    line = server.stderr.wait_for("aborting the restart")
+    assert f"keeping worker [{min(before)}]" in line
+    assert wait_for_answers(server, 2) == before
+    fail.unlink()
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: not before & set(worker_pids(server)), what="both are replaced")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
 def test_failure_of_one_worker_does_not_stop_the_others(start: Start, tmp_path: Path) -> None:
     fail = tmp_path / "fail"
     server = start(

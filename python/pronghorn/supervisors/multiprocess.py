@@ -347,8 +347,9 @@ class Multiprocess:
         self._retiring.append(process)
 
     def _discard(self, process: Process) -> None:
-        process.kill()
-        self._retiring.append(process)
+        if not process.has_ended():
+            process.kill()
+            self._retiring.append(process)
 
     def _close_sockets(self) -> None:
         # Before the workers are told: nobody shall wait in a queue that is not served any more.
