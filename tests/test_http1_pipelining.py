@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import select
+import socket
 
 import pytest
 from support.endpoints_script import body_message, script, start_message
 from support.refusal import assert_refusal
-from support.remote import open_gate, records, wait_for_waiting
+from support.remote import open_gate, records, wait_for_record, wait_for_waiting
 from support.server import Server
+from support.tls import TLSSocket
 from support.wire import TruncatedError, Wire, deliveries, request
 
 pytestmark = pytest.mark.usefixtures("nothing_is_smuggled")
@@ -190,3 +192,40 @@ def test_vanished_client_with_requests_waiting_does_no_harm(server: Server, key:
         wire.reset()
     open_gate(server, key)
     server.barrier()
+
+
+def leave(wire: Wire) -> None:
+    """Ends the client's side, of TLS and of the connection below it."""
+    wire.send_end()
+    if isinstance(wire.socket, TLSSocket):
+        wire.socket.raw.shutdown(socket.SHUT_WR)
+
+
+# Behind more than is kept of what has been pipelined, the end is not read.
+@pytest.mark.parametrize("junk", [0, 70_000])
+def test_request_that_begins_behind_the_clients_end_is_told_of_it(
+    server: Server, key: str, junk: int
+) -> None:
+    second = request("GET", script(f"{key}-second", ("until-disconnect",)))
+    with server.connect() as wire:
+        wire.send(request("GET", f"/wait/{key}") + second + b"x" * junk)
+        leave(wire)
+        wait_for_waiting(server, key)
+        server.barrier()
+        open_gate(server, key)
+        wait_for_record(server, f"{key}-second", ("disconnected",))
+
+
+def test_request_whose_body_is_cut_behind_the_clients_end_is_told_of_it(
+    server: Server, key: str
+) -> None:
+    with server.connect() as wire:
+        wire.send(request("GET", f"/wait/{key}"))
+        wire.begin("POST", f"/messages/{key}-second", length=10)
+        wire.piece(b"hello")
+        leave(wire)
+        wait_for_waiting(server, key)
+        server.barrier()
+        open_gate(server, key)
+        found = wait_for_record(server, f"{key}-second", {"type": "http.disconnect"})
+    assert found[0] == {"type": "http.request", "body": b"hello", "more_body": True}

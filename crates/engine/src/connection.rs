@@ -171,6 +171,17 @@ impl Connection {
         self.transport.has_ended() || secured.is_some_and(|secured| secured.has_peer_ended())
     }
 
+    /// A request that is not going to hear of the peer's end from a read: it began behind it, or the
+    /// end is behind what has been pipelined, which is not read now.
+    pub fn unaware_of_end(&self) -> Option<&Carried> {
+        let stays_unread = self.transport.is_ending()
+            && !self.wants_input()
+            && !self.protocol.expects_body(StreamId::ONLY);
+        let is_unaware = |carried: &&Carried| !carried.has_left();
+        let carried = self.protocol.carried(StreamId::ONLY).filter(is_unaware);
+        carried.filter(|_| self.has_ended() || stays_unread)
+    }
+
     /// Reading is of use now: the application keeps up.
     pub fn wants_input(&self) -> bool {
         match (self.closing, &self.protocol) {

@@ -114,6 +114,11 @@ impl Transport {
         self.incoming == Incoming::Ended
     }
 
+    /// The peer's end is among what there is to read.
+    pub fn is_ending(&self) -> bool {
+        self.incoming == Incoming::SomethingLast
+    }
+
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         let received = self.receive_with(buffer, RecvFlags::empty());
         match received {

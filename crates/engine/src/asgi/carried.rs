@@ -109,6 +109,14 @@ impl Carried {
         }
     }
 
+    /// It was told that the client has ended its side.
+    pub fn has_left(&self) -> bool {
+        match self {
+            Self::Http(exchange) => exchange.has_left(),
+            Self::WebSocket(exchange) => exchange.has_left(),
+        }
+    }
+
     /// The server is shutting down: who would stay is told to go.
     pub fn shut_down(&self, handshakes: Handshakes) {
         match self {

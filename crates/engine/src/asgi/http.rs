@@ -165,6 +165,10 @@ impl Exchange<Http> {
         self.wake_receivers();
     }
 
+    pub fn has_left(&self) -> bool {
+        self.kind.state.get().has_left()
+    }
+
     /// The client is gone.
     pub fn disconnect(&self) {
         self.kind.change(http::Exchange::disconnect);

@@ -38,7 +38,7 @@ pub(super) enum Caller {
 
 impl Worker {
     pub(super) fn connection_ready(&self, event: Ready, now: Instant) {
-        let (id, leaving) = {
+        let id = {
             let mut tables = self.tables.borrow_mut();
             let Some(id) = tables.id_at(event.key) else { return };
             let Some(connection) = tables.connection(id) else { return };
@@ -56,15 +56,8 @@ impl Worker {
                 // Nobody is going to read the error.
                 connection.transport.broken = true;
             }
-            // Nor the end behind what has been pipelined; the application is told all the same.
-            let leaves_unread = event.ended
-                && !connection.wants_input()
-                && !connection.protocol.expects_body(StreamId::ONLY);
-            (id, connection.protocol.carried(StreamId::ONLY).filter(|_| leaves_unread).cloned())
+            id
         };
-        if let Some(carried) = leaving {
-            carried.leave();
-        }
         if event.writable {
             self.settle(id, now, false);
         }
@@ -100,6 +93,7 @@ impl Worker {
 
     fn read_for(&self, id: ConnectionId, now: Instant, caller: Caller, budget: usize) {
         let mut buffer = None;
+        let mut leaving = None;
         for _ in 0..budget {
             let is_secured;
             let received = {
@@ -107,6 +101,7 @@ impl Worker {
                 let buffer = buffer.get_or_insert_with(|| tables.take_buffer());
                 let Some(connection) = tables.connection(id) else { break };
                 if !connection.is_readable() || !connection.wants_input() {
+                    leaving = connection.unaware_of_end().cloned();
                     break;
                 }
                 if caller == Caller::Loop && connection.is_processing {
@@ -152,6 +147,9 @@ impl Worker {
         }
         if let Some(buffer) = buffer {
             self.tables.borrow_mut().keep_buffer(buffer);
+        }
+        if let Some(carried) = leaving {
+            carried.leave();
         }
     }
 

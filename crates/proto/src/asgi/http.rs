@@ -96,6 +96,11 @@ impl Exchange {
         }
     }
 
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.client != Client::Present
+    }
+
     /// The client is gone.
     pub fn disconnect(&mut self) {
         self.client = Client::Gone;

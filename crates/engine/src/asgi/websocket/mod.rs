@@ -307,6 +307,10 @@ impl Exchange<WebSocket> {
         self.bytes_came();
     }
 
+    pub fn has_left(&self) -> bool {
+        self.kind.has_left.get()
+    }
+
     /// The client is gone. What it said before can still be told, and why it went may be part of it.
     pub fn disconnect(&self) {
         self.kind.is_held_back.set(false);
