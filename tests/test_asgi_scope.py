@@ -105,6 +105,15 @@ def test_dictionary_that_an_application_keeps_is_in_no_other_scope(server: Serve
         assert literal(server, f"/keep-dictionary/{position}") == 0
 
 
+@pytest.mark.strict
+def test_extensions_are_in_their_places_again_for_the_next_request(every_transport: Server) -> None:
+    for _ in range(3):
+        extensions = literal(every_transport, "/shift-extensions")
+        described = extensions.pop("tls", None)
+        assert described is None or described["tls_version"]
+        assert set(map(len, extensions.values())) == {0}
+
+
 def test_what_repeats_is_not_taken_for_something_like_it(server: Server) -> None:
     values = ["", "a", "b", "ab", "a" * 7, "a" * 8, "a" * 9, "b" + "a" * 8, "a" * 16, "a" * 300]
     with server.connect() as wire:

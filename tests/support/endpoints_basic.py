@@ -188,6 +188,15 @@ async def spoil_extensions(scope: Scope, receive: Receive, send: Send) -> None:
     await respond_literal(send, found)
 
 
+@route("shift-extensions")
+async def shift_extensions(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the extensions as they came, after giving each the value of another."""
+    found = copy.deepcopy(scope["extensions"])
+    last, *others = reversed(scope["extensions"].values())
+    scope["extensions"].update(zip(found, [last, *reversed(others)], strict=True))
+    await respond_literal(send, found)
+
+
 @route("messages")
 async def messages(scope: Scope, receive: Receive, send: Send) -> None:
     """Records every message until the last one under `/messages/<key>`, then answers with them."""

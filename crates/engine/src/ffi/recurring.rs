@@ -28,8 +28,8 @@ pub struct Recurring {
 struct Made {
     dict: Object,
     empty_dicts: Vec<Object>,
-    /// What has been put there for a copy of the template.
-    put: Option<Object>,
+    /// What has been put there for a copy of the template, and under which key.
+    put: Option<(Object, Object)>,
     version: Option<u64>,
     source_version: Option<u64>,
 }
@@ -78,7 +78,7 @@ impl Recurring {
         let mut last = self.last.borrow_mut();
         set_item(&last.dict, key, &value)?;
         last.version = version_of_dict(&last.dict);
-        Ok(last.put.replace(value))
+        Ok(last.put.replace((key.clone(), value)).map(|(_, replaced)| replaced))
     }
 
     fn is_as_made(&self, made: &Made) -> bool {
@@ -86,13 +86,16 @@ impl Recurring {
             return made.version == version_of_dict(&made.dict)
                 && made.source_version == version_of_dict(&self.source);
         }
-        let is_of_ours =
-            |value| made.empty_dicts.iter().chain(&made.put).any(|object| object.as_ptr() == value);
+        let own = |key| {
+            let empty = self.empty_keys.iter().copied().zip(&made.empty_dicts);
+            let put = made.put.iter().map(|(key, value)| (key, value));
+            empty.chain(put).find(|(name, _)| name.as_ptr() == key).map(|(_, value)| value.as_ptr())
+        };
         // SAFETY: live dictionaries; nothing here runs Python code, so what is borrowed stays.
         len(&made.dict) == len(&self.source)
             && unsafe { entries(made.dict.as_ptr()).zip(entries(self.source.as_ptr())) }.all(
                 |((key, value), (name, expected))| {
-                    key == name && (value == expected || is_of_ours(value))
+                    key == name && value == own(key).unwrap_or(expected)
                 },
             )
     }
