@@ -53,8 +53,6 @@ TICKS_PER_SECOND = 10
 TICKS_MAX = 864_000
 """The tick counter starts again after a day."""
 DRAIN_POLL_S = 0.02
-LINGER_S_MAX = 0.5
-"""How long a server that has nothing left to do waits for clients to close."""
 FORCED_EXIT_S = 0.8
 """How long after its graceful timeout a process is ended, whatever its requests still do."""
 CANCELLED_TASKS_GRACE_S = 0.4
@@ -238,7 +236,7 @@ class Server:
                 if engine and grace_s is not None:
                     lead_s = min(self.config.timeout_shutdown_notice, grace_s / 2)
                     self._loop.call_later(grace_s - lead_s, self._announce_end)
-                await self._wait_for_requests()
+                await self._wait_for_requests(parting.linger_s_max)
         except TimeoutError:
             await self._cancel_requests()
         self._application_may_stop()
@@ -419,7 +417,7 @@ class Server:
         if self.server_state.engine:
             self.server_state.engine.announce_end()
 
-    async def _wait_for_requests(self) -> None:
+    async def _wait_for_requests(self, linger_s_max: float) -> None:
         engine = self.server_state.engine
         if engine is None:
             return
@@ -438,7 +436,7 @@ class Server:
                 await asyncio.sleep(DRAIN_POLL_S)
         self._application_may_stop()
         # Clients that have been told take their time to close; what they send now gets no reset.
-        await self._poll_while(lambda: engine.lingering_count > 0, LINGER_S_MAX)
+        await self._poll_while(lambda: engine.lingering_count > 0, linger_s_max)
 
     async def _poll_while(self, condition: Callable[[], bool], time_s_max: float) -> None:
         until = self._loop.time() + time_s_max

@@ -31,6 +31,8 @@ STARTED, REPLACE, GO = b"started", b"replace", b"go"
 
 IDLE_GRACE_S = 0.1
 IDLE_GRACE_REPLACED_S_MAX = 3.0
+LINGER_S_MAX = 0.5
+LINGER_RELOADED_S_MAX = 0.1
 
 
 class Word(IntEnum):
@@ -76,6 +78,15 @@ class Parting(IntEnum):
         if self is Parting.REPLACED:
             return min(keep_alive_s, IDLE_GRACE_REPLACED_S_MAX)
         return min(keep_alive_s, IDLE_GRACE_S)
+
+    @property
+    def linger_s_max(self) -> float:
+        """How long a server that has nothing left to do waits for clients to close.
+
+        Pools of connections look at them with their next request only, and a developer waits for
+        the new code.
+        """
+        return LINGER_RELOADED_S_MAX if self is Parting.RELOADED else LINGER_S_MAX
 
 
 class Board:
