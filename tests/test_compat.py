@@ -511,6 +511,23 @@ def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directo
         program.stdout.wait_for(f"stopped in {pid}")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_gunicorn_ends_quickly(number: signal.Signals, directory: Path) -> None:
+    """It would kill a worker after 30 s, and an application that has not stopped with it."""
+    (directory / "waits.py").write_text(WAITS)
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
+            pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
+            program.process.send_signal(number)
+            assert program.process.wait(WAIT_S_MAX) == 0
+        program.stdout.wait_for(f"stopped in {pid}")
+
+
 def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:
     port = free_port()
     worker = "pronghorn.workers.PronghornWorker"

@@ -87,7 +87,8 @@ class Server:
         """Other processes accept from the same sockets, and go on when this one ends."""
         self._link: Link | None = None
         self._exit_clock = ExitClock()
-        self._is_spent = False
+        self._is_spent = self._is_hurried = False
+        self._patience: asyncio.Timeout | None = None
         self._readiness: Readiness | None = None
         self._browser: BrowserReload | None = None
         self._deferred_accept: DeferredAccept | None = None
@@ -230,15 +231,16 @@ class Server:
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
-        grace_s = self.config.timeout_graceful_shutdown
+        grace_s = 0.0 if self._is_hurried else self.config.timeout_graceful_shutdown
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(grace_s) as self._patience:
                 if engine and grace_s is not None:
                     lead_s = min(self.config.timeout_shutdown_notice, grace_s / 2)
                     self._loop.call_later(grace_s - lead_s, self._announce_end)
                 await self._wait_for_requests(parting.linger_s_max)
         except TimeoutError:
             await self._cancel_requests()
+        self._patience = None
         self._application_may_stop()
         self._close_engine()
         if not self.force_exit:
@@ -307,6 +309,17 @@ class Server:
             self.force_exit = True
         if self._is_in_loop:
             self._loop.call_soon_threadsafe(self._woken.set)
+
+    def hurry(self) -> None:
+        """End, and cancel requests instead of waiting for them; to be called in the loop.
+
+        The application may stop as ever, unless it has not started yet.
+        """
+        self.should_exit = self._is_hurried = True
+        self.force_exit |= not self.started
+        self._woken.set()
+        if self._patience:
+            self._patience.reschedule(self._loop.time())
 
     def _exit_in_time(self, sig: int) -> None:
         """Have the process end even if a request holds the thread, or has one that runs on."""
@@ -446,11 +459,12 @@ class Server:
 
     async def _cancel_requests(self) -> None:
         tasks = self.server_state.tasks
+        if not tasks:
+            return
         logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
-        if tasks:
-            await asyncio.wait(tasks, timeout=CANCELLED_TASKS_GRACE_S)
+        await asyncio.wait(tasks, timeout=CANCELLED_TASKS_GRACE_S)
 
     async def _unless_forced(self, step: Coroutine[Any, Any, None]) -> None:
         """Await `step`, but give up on it when the user insists on leaving."""

@@ -63,8 +63,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]
         self.config.app = self.wsgi
         server = _Server(self.config, self)
         server.shares_listeners = server.is_supervised = True
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGQUIT, self.handle_exit, signal.SIGQUIT, None)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, server.hurry)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
