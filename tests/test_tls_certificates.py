@@ -276,9 +276,19 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, certificates: Certi
     assert "`ssl_version` cannot be `16`" in told(*good, ssl_version=ssl.PROTOCOL_TLS_CLIENT)
     assert "needs `ssl_certfile`" in told(None, files.key)
     # The whole way, once.
-    assert mismatch in refused(
-        "--ssl-certfile", str(files.certificate), "--ssl-keyfile", str(other.key)
-    )
+    options = ("--ssl-certfile", str(files.certificate), "--ssl-keyfile", str(other.key))
+    assert mismatch in refused(*options)
+
+
+@pytest.mark.parametrize("processes", [("--workers", "2"), ("--reload",)])
+def test_files_that_cannot_be_used_are_told_before_processes_are_started(
+    processes: tuple[str, ...], certificates: Certificates
+) -> None:
+    files = certificates.issue("localhost", file="good")
+    other = certificates.issue("localhost", file="bad")
+    options = ("--ssl-certfile", str(files.certificate), "--ssl-keyfile", str(other.key))
+    line = refused(*options, *processes)
+    assert f"`{other.key}` is not that of the certificate" in line
 
 
 def test_context_factory_makes_the_context(certificates: Certificates) -> None:

@@ -6,6 +6,7 @@ start; `check` stops before that. The signature that type checkers and `inspect`
 `Config`.
 """
 
+import copy
 import inspect
 import logging
 import os
@@ -79,6 +80,7 @@ def _supervise(config: Config) -> None:
         sys.exit(STARTUP_FAILURE)
     from pronghorn.supervisors import ChangeReload, Multiprocess
 
+    _check_tls(config)
     listeners = config.listen()
     sockets = [each for listener in listeners for each in listener.sockets]
     supervisor: BaseReload | Multiprocess
@@ -94,6 +96,13 @@ def _supervise(config: Config) -> None:
             listener.close()
     if supervisor.exit_code:
         sys.exit(supervisor.exit_code)
+
+
+def _check_tls(config: Config) -> None:
+    """Exit if the files cannot be used: no child could start, nor a change of code help it."""
+    if config.ssl_context_factory is None:
+        # On a copy: a context could not be handed to the children.
+        copy.copy(config).load_ssl()
 
 
 @_takes_the_options_of(Config)
