@@ -291,6 +291,12 @@ def test_files_that_cannot_be_used_are_told_before_processes_are_started(
     assert f"`{other.key}` is not that of the certificate" in line
 
 
+@pytest.mark.parametrize("processes", [(), ("--workers", "2"), ("--reload",)])
+def test_clients_are_not_sent_on_to_a_server_without_tls(processes: tuple[str, ...]) -> None:
+    line = refused("--ssl-redirect-port", "65535", *processes)
+    assert "`ssl_redirect_port` needs TLS" in line
+
+
 def test_context_factory_makes_the_context(certificates: Certificates) -> None:
     files = certificates.issue("localhost", file="factory")
     given: list[Any] = []

@@ -148,6 +148,8 @@ class Config(Settings):
     def load_ssl(self) -> None:
         """Read the certificates, as they are now."""
         if not self.is_ssl:
+            if self.ssl_redirect_port and self.ssl is None:
+                _refuse("`ssl_redirect_port` needs TLS to send clients to; set `ssl_certfile`.")
             return
         from pronghorn.tls import file_states, load_context  # Costly, and only for TLS.
 
