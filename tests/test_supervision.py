@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -182,6 +183,35 @@ def test_roll_is_aborted_when_the_new_worker_fails_and_works_later(
     wait_until(lambda: not before & set(worker_pids(server)), what="both are replaced")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_fault_of_the_parent_ends_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import pronghorn
+            from pronghorn.supervisors import Multiprocess
+
+            async def app(scope, receive, send): ...
+
+            class Faulty(Multiprocess):
+                def keep_subprocess_alive(self):
+                    super().keep_subprocess_alive()
+                    if all(process.is_ready for process in self.processes):
+                        raise RuntimeError("a fault")
+
+            if __name__ == "__main__":
+                config = pronghorn.Config("program:app", port=0, workers=2)
+                Faulty(config, [config.bind_socket()]).run()
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: a fault" in done.stderr
 
 
 def test_failure_of_one_worker_does_not_stop_the_others(start: Start, tmp_path: Path) -> None:

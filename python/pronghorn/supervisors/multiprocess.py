@@ -82,6 +82,17 @@ class Multiprocess:
         # Until there are workers, a signal simply ends the parent, whatever the application does.
         self._preload()
         self.signal_queue.listen()
+        try:
+            self._supervise()
+        except BaseException:
+            # Nobody would watch over them any more, nor pass on a signal.
+            for process in self._all():
+                process.kill()
+            raise
+        self.signal_queue.close()
+        self._log_process("Stopping parent process [%d]")
+
+    def _supervise(self) -> None:
         self.init_processes()
         while not self.should_exit.is_set():
             self._wait()
@@ -91,8 +102,6 @@ class Multiprocess:
         self._close_sockets()
         self.terminate_all()
         self.join_all()
-        self.signal_queue.close()
-        self._log_process("Stopping parent process [%d]")
 
     def init_processes(self) -> None:
         """Start the workers."""
