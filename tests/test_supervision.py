@@ -270,6 +270,8 @@ def test_worker_is_replaced_after_its_requests(start: Start) -> None:
         wire.assert_closed()
     assert len(answers) > 20
     [pid] = {answer.body.decode() for answer in answers}
+    # The worker may act on it before the parent says so.
+    server.stderr.wait_for(rf"Terminated child process \[{pid}\]")
     said = server.stderr.all()
     assert "INFO:     Maximum request limit of 20 exceeded. Terminating process." in said
     # The next one was ready before.
