@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Connections stay open between tests, so the clocks are far away and the log is short.
-SHARED_OPTIONS = ("--no-access-log", "--timeout-keep-alive", "600")
+SHARED_OPTIONS = ("--no-access-log", "--timeout-keep-alive", "86400")
 
 
 @pytest.fixture(scope="session")
