@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,12 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
 import pronghorn
 import pytest
 from pronghorn import Config, Server
 from pronghorn.lifespan import LifespanOn
-from support.tls import Certificates
 
 WAIT_S_MAX = 10.0
 
@@ -704,63 +701,3 @@ def test_run_serves_a_program(capsys: pytest.CaptureFixture[str]) -> None:
         pronghorn.run(app, host="127.0.0.1", port=0)
     assert servers[0].started
     assert "Finished server process" in capsys.readouterr().err
-
-
-def test_tls_session_is_used_while_another_is(certificates: Certificates) -> None:
-    """What a session has for its client stays its own when its callback lets another send."""
-    # So large that OpenSSL gives the beginning of the flight away before its end is made.
-    names = (f"{'n' * 60}{number}.example" for number in range(100))
-    files = certificates.issue("localhost", *names, file="large")
-    # More than is left to the end of the turn.
-    large = b"x" * (1 << 20)
-    buffers: list[ssl.MemoryBIO] = []
-    waiting: list[int] = []
-
-    class Context(ssl.SSLContext):
-        def wrap_bio(self, incoming: Any, outgoing: ssl.MemoryBIO, *args: Any, **kw: Any) -> Any:
-            buffers.append(outgoing)
-            return super().wrap_bio(incoming, outgoing, *args, **kw)
-
-    async def body() -> None:
-        loop: Any = asyncio.get_running_loop()
-        held, goes_on, has_sent = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            if scope["path"] != "/held":
-                await hello(scope, receive, send)
-                return
-            await send({"type": "http.response.start", "status": 200})
-            held.set()
-            await goes_on.wait()
-            has_sent.set()
-            await send({"type": "http.response.body", "body": large})
-
-        def on_message(
-            _: Any, direction: str, version: Any, kind: Any, message: Any, data: Any
-        ) -> None:
-            if direction == "write" and message.name == "CERTIFICATE_VERIFY" and held.is_set():
-                waiting.append(buffers[-1].pending)
-                goes_on.set()
-                while not has_sent.is_set():
-                    loop._run_once()
-
-        def context(_config: Any, _default: Any) -> ssl.SSLContext:
-            made = Context(ssl.PROTOCOL_TLS_SERVER)
-            made.load_cert_chain(files.certificate, files.key)
-            made._msg_callback = on_message  # type: ignore[attr-defined]
-            return made
-
-        factory = {"ssl_certfile": files.certificate, "ssl_context_factory": context}
-        async with serving(app, **factory) as server:
-            url = f"https://localhost:{address_of(server)[1]}"
-            async with httpx.AsyncClient(verify=certificates.client()) as client:
-                first = asyncio.create_task(client.get(f"{url}/held"))
-                await held.wait()
-                second = await asyncio.to_thread(
-                    httpx.get, f"{url}/asked", verify=certificates.client()
-                )
-                assert second.text == "/asked"
-                assert (await first).content == large
-
-    in_loop(body)
-    assert waiting[0] > 0

@@ -176,7 +176,7 @@ impl Session {
     /// is whole then is decrypted to the start of the buffer.
     pub fn receive(&mut self, buffer: &mut [u8], count: usize) -> Progress {
         let tls = self.tls.clone();
-        let received = tls.outgoing.collect(|| self.pieces(buffer, count));
+        let received = tls.outgoing.collect(|| Ok(self.pieces(buffer, count)));
         received.map_or_else(
             |raised| Progress { end: End::Failed(reason(raised)), ..Progress::default() },
             |(progress, output)| Progress { output, ..progress },
@@ -279,31 +279,25 @@ impl Session {
     /// Encrypts the beginning of `plaintext`. Gives how much that is, and the records.
     pub fn seal(&mut self, plaintext: &[u8]) -> Result<(usize, Option<Object>), Raised> {
         let piece = &plaintext[..plaintext.len().min(SEALED_AT_ONCE_MAX)];
-        let Tls { functions, window, .. } = &*self.tls;
-        let written = self.tls.outgoing.collect(|| {
-            let write = |view: &Object| call(&functions.write, &[&self.socket, view]);
-            window.show(piece, write).map_err(|raised| raised.take(attached()))
-        });
-        match written? {
-            (Ok(count), records) => Ok((as_size(&count)?, records)),
-            (Err(exception), _) => Err(Raised::restore(attached(), exception)),
-        }
+        let Tls { functions, window, outgoing, .. } = &*self.tls;
+        let write = |view: &Object| call(&functions.write, &[&self.socket, view]);
+        let (count, records) = outgoing.collect(|| window.show(piece, write))?;
+        Ok((as_size(&count)?, records))
     }
 
     /// Says that nothing more comes (`close_notify`), and returns that to be sent.
     pub fn end(&mut self) -> Result<Option<Object>, Raised> {
-        let functions = &self.tls.functions;
-        let ended =
-            self.tls.outgoing.collect(|| match call(&functions.shutdown, &[&self.socket]) {
-                Ok(_) => None,
-                // It would wait for the peer's.
-                Err(raised) if raised.is(&functions.want_read) => raised.forget(),
-                Err(raised) => Some(raised.take(attached())),
-            });
-        match ended? {
-            (None, farewell) => Ok(farewell),
-            (Some(exception), _) => Err(Raised::restore(attached(), exception)),
-        }
+        let Tls { functions, outgoing, .. } = &*self.tls;
+        let shut_down = || match call(&functions.shutdown, &[&self.socket]) {
+            // It would wait for the peer's.
+            Err(raised) if raised.is(&functions.want_read) => {
+                raised.forget::<()>();
+                Ok(())
+            }
+            result => result.map(drop),
+        };
+        let ((), farewell) = outgoing.collect(shut_down)?;
+        Ok(farewell)
     }
 }
 

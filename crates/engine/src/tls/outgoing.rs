@@ -6,12 +6,14 @@
 //!
 //! It is empty whenever no session is in use: who uses one takes out what that has put in. A use
 //! can begin inside another, by Python code that a session calls (an SNI callback, a signal
-//! handler); what the outer one has put in by then is set aside for it.
+//! handler); what the outer one has put in by then is set aside for it. When a use cannot take out
+//! what it has put in, nobody gets it: it fails, and so do those that it is inside of.
 
 use std::cell::{Cell, RefCell};
 
 use crate::ffi::call::call;
 use crate::ffi::error::Raised;
+use crate::ffi::native::attached;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 
@@ -38,31 +40,38 @@ impl Outgoing {
     }
 
     /// Runs `work`, in which one session is used, and gives what that has put in, as `bytes`, if it
-    /// is anything. `work` must not leave an exception set.
-    pub fn collect<R>(&self, work: impl FnOnce() -> R) -> Result<(R, Option<Object>), Raised> {
+    /// is anything.
+    pub fn collect<R>(
+        &self,
+        work: impl FnOnce() -> Result<R, Raised>,
+    ) -> Result<(R, Option<Object>), Raised> {
         self.begin()?;
-        let result = work();
+        // Nothing must be raised while the buffer is read.
+        let result = work().map_err(|raised| raised.take(attached()));
         let content = self.take();
         let aside = self.uses.borrow_mut().pop().unwrap_or_default();
-        self.is_soiled.set(content.is_err());
-        let content = content?;
-        if aside.is_empty() {
-            return Ok((result, content));
+        match (result, content) {
+            (Ok(result), Ok(content)) => Ok((result, behind(&aside, content)?)),
+            (Ok(_), Err(raised)) => Err(raised),
+            (Err(exception), content) => {
+                if let Err(raised) = content {
+                    raised.forget::<()>();
+                }
+                Err(Raised::restore(attached(), exception))
+            }
         }
-        let rest = content.as_ref().and_then(text::as_bytes).unwrap_or_default();
-        Ok((result, Some(text::joined_bytes(&aside, rest)?)))
     }
 
     fn begin(&self) -> Result<(), Raised> {
-        if self.is_soiled.get() {
-            self.take()?;
-            self.is_soiled.set(false);
-        }
-        if !self.uses.borrow().is_empty() {
+        if self.uses.borrow().is_empty() {
+            // What is left of a use that has failed is nobody's any more.
+            if self.is_soiled.replace(false) {
+                self.take()?;
+            }
+        } else {
             let content = self.take()?;
-            let bytes = content.as_ref().and_then(text::as_bytes).unwrap_or_default();
             if let Some(aside) = self.uses.borrow_mut().last_mut() {
-                aside.extend_from_slice(bytes);
+                aside.extend_from_slice(content.as_ref().map_or(&[], bytes));
             }
         }
         self.uses.borrow_mut().push(Vec::new());
@@ -71,7 +80,23 @@ impl Outgoing {
 
     /// What is in the buffer, if it is anything.
     fn take(&self) -> Result<Option<Object>, Raised> {
-        let content = call(&self.read, &[&self.buffer])?;
-        Ok(text::as_bytes(&content).is_some_and(|bytes| !bytes.is_empty()).then_some(content))
+        if self.is_soiled.get() {
+            return Err(Raised::runtime_error("what was to be sent by TLS is lost"));
+        }
+        let content = call(&self.read, &[&self.buffer]);
+        self.is_soiled.set(content.is_err());
+        Ok(Some(content?).filter(|content| !bytes(content).is_empty()))
     }
+}
+
+/// What a use has put in behind what was set aside for it.
+fn behind(aside: &[u8], content: Option<Object>) -> Result<Option<Object>, Raised> {
+    if aside.is_empty() {
+        return Ok(content);
+    }
+    text::joined_bytes(aside, content.as_ref().map_or(&[], bytes)).map(Some)
+}
+
+fn bytes(content: &Object) -> &[u8] {
+    text::as_bytes(content).unwrap_or_default()
 }
