@@ -64,8 +64,8 @@ pub struct Secured {
     pub tls: Rc<Tls>,
     pub stage: Stage,
     session: Place,
-    /// What Python code knows the session as.
-    ssl_object: Option<Object>,
+    /// What the ASGI scope says of the session, once the handshake is over.
+    description: Option<Object>,
     /// By then, the handshake must be over.
     handshake_deadline: Instant,
     peer_end: PeerEnd,
@@ -81,7 +81,7 @@ impl Secured {
             tls,
             stage: Stage::Silent,
             session: Place::Nowhere,
-            ssl_object: None,
+            description: None,
             handshake_deadline,
             peer_end: PeerEnd::No,
             farewell: Farewell::Owed,
@@ -90,9 +90,8 @@ impl Secured {
         }
     }
 
-    /// What describes the session, and what to give it.
-    pub fn described(&self) -> Option<(Rc<Tls>, Object)> {
-        self.ssl_object.clone().map(|ssl_object| (self.tls.clone(), ssl_object))
+    pub fn description(&self) -> Option<&Object> {
+        self.description.as_ref()
     }
 
     /// By when the client must have come to an agreement with us, as long as it has not.
@@ -157,8 +156,8 @@ impl Secured {
 
     /// Puts the session back.
     pub fn put_back(&mut self, session: Session) {
-        if self.ssl_object.is_none() {
-            self.ssl_object = Some(session.ssl_object().clone());
+        if self.description.is_none() {
+            self.description = session.description().cloned();
         }
         self.session = Place::Here(session);
     }

@@ -98,11 +98,6 @@ impl Tls {
             window: Window::new().map_err(raised)?,
         }))
     }
-
-    /// What the ASGI scope says of the session that `ssl_object` stands for.
-    pub fn describe(&self, ssl_object: &Object) -> Result<Object, Raised> {
-        call(&self.describe, &[ssl_object])
-    }
 }
 
 /// The session of one connection.
@@ -111,6 +106,7 @@ pub struct Session {
     tls: Rc<Tls>,
     /// What Python code knows the session as; SNI callbacks are given it.
     ssl_object: Object,
+    description: Option<Object>,
     socket: Object,
     incoming: Object,
     records: Records,
@@ -162,14 +158,16 @@ impl Session {
             socket: attribute(&ssl_object, &names().ssl_socket)?,
             tls: tls.clone(),
             ssl_object,
+            description: None,
             incoming,
             records: Records::default(),
             is_established: false,
         })
     }
 
-    pub fn ssl_object(&self) -> &Object {
-        &self.ssl_object
+    /// What the ASGI scope says of it, once the handshake is over.
+    pub fn description(&self) -> Option<&Object> {
+        self.description.as_ref()
     }
 
     /// Takes what was received: `count` bytes of `buffer` behind `HEADROOM_BYTES`. Everything that
@@ -215,6 +213,9 @@ impl Session {
                 return Ok(());
             }
             progress.established = Some(self.alpn()?);
+            // Now: the peer may begin another handshake in the same breath, and `ssl` tells nothing
+            // of certificates during one.
+            self.description = Some(call(&self.tls.describe, &[&self.ssl_object])?);
             // Some of these records were the handshake's.
             whole = if self.has_input()? { whole } else { 0 };
         }
@@ -283,6 +284,11 @@ impl Session {
         let write = |view: &Object| call(&functions.write, &[&self.socket, view]);
         let (count, records) = outgoing.collect(|| window.show(piece, write))?;
         Ok((as_size(&count)?, records))
+    }
+
+    /// Whether `seal` has raised because the peer must first end a handshake that it has begun.
+    pub fn is_interrupted(&self, raised: Raised) -> bool {
+        raised.is(&self.tls.functions.want_read)
     }
 
     /// Says that nothing more comes (`close_notify`), and returns that to be sent.

@@ -370,17 +370,16 @@ impl Worker {
 
     /// What the scopes of a connection's requests say of it, made once.
     pub(super) fn origin(&self, id: ConnectionId) -> Result<Rc<Origin>, Raised> {
-        let (local, peer, session) = {
+        let (local, peer, tls) = {
             let mut tables = self.tables.borrow_mut();
             let connection = tables.connection(id).ok_or_else(closed)?;
             if let Some(origin) = &connection.origin {
                 return Ok(origin.clone());
             }
             let secured = connection.secured.as_ref();
-            let session = secured.and_then(|secured| secured.described());
-            (connection.local.clone(), connection.peer.clone(), session)
+            let tls = secured.and_then(|secured| secured.description().cloned());
+            (connection.local.clone(), connection.peer.clone(), tls)
         };
-        let tls = session.map(|(tls, ssl_object)| tls.describe(&ssl_object)).transpose()?;
         let peer = if matches!(peer, Address::Unix(_)) { Address::Unix(None) } else { peer };
         let (server, client) = (self.application.scopes.server(&local)?, address_object(&peer)?);
         let origin = Rc::new(Origin { server, client, tls });

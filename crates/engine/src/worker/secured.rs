@@ -130,13 +130,17 @@ impl Worker {
             self.seal(id, now);
         }
         if let Some((peer, reason)) = failure {
-            self.application.log(Level::Debug, &format!("TLS with {peer} failed: {reason}"));
+            self.log_failure(&peer, &reason);
             return Received::Failed;
         }
         match progress.plaintext {
             0 => Received::Overhead,
             count => Received::Bytes(count),
         }
+    }
+
+    fn log_failure(&self, peer: &str, reason: &str) {
+        self.application.log(Level::Debug, &format!("TLS with {peer} failed: {reason}"));
     }
 
     /// Answers a client that does not speak TLS in its own language.
@@ -206,13 +210,22 @@ impl Worker {
                 }
             }
             let spare = secured.put_back_with(session, load.into_outbox());
+            let mut interrupter = None;
             match records {
                 Ok(_) => connection.note_sent(sent, now, &self.settings.limits),
                 Err(Fault::Truncated) => connection.note_truncated(),
                 Err(Fault::Reported) => connection.transport.broken = true,
+                Err(Fault::Interrupted) => {
+                    connection.transport.broken = true;
+                    interrupter = Some(connection.peer.to_string());
+                }
             }
             if let Some(spare) = spare {
                 tables.keep_outbox(spare);
+            }
+            drop(tables);
+            if let Some(peer) = interrupter {
+                self.log_failure(&peer, "a handshake has begun within an answer");
             }
             return;
         }
@@ -299,12 +312,20 @@ fn note_progress(
 enum Fault {
     /// An exception, which has been reported.
     Reported,
+    /// The peer has begun a handshake, or half a change of its keys, and would have to go on before
+    /// it can be sent anything. Clients do either at once or not at all.
+    Interrupted,
     /// A file has become shorter.
     Truncated,
 }
 
-impl From<Raised> for Fault {
-    fn from(raised: Raised) -> Self {
+impl Fault {
+    /// What `seal` has raised.
+    fn of(session: &Session, raised: Raised) -> Self {
+        if session.is_interrupted(raised) {
+            raised.forget::<()>();
+            return Self::Interrupted;
+        }
         raised.report(None);
         Self::Reported
     }
@@ -325,7 +346,8 @@ fn records(session: &mut Session, load: &mut Load) -> Result<SmallVec<[Object; 4
         if plaintext.is_empty() {
             break;
         }
-        let (count, output) = session.seal(plaintext)?;
+        let outcome = session.seal(plaintext);
+        let (count, output) = outcome.map_err(|raised| Fault::of(session, raised))?;
         load.advance(count);
         sealed += count;
         records.extend(output);

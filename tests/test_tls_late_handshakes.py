@@ -1,0 +1,72 @@
+"""What clients of TLS begin after the handshake: new keys, and another handshake."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from support.records import HANDSHAKE, KEY_UPDATE_REQUEST, Records
+from support.server import Server
+from support.tls import Certificates, TLSSocket
+from support.wire import connect, request
+
+pytestmark = pytest.mark.strict
+
+UPDATES_MAX = 20_000
+SMALL_BUFFER_BYTES = 8192
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    """A socket whose connections the kernel keeps little for."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for direction in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            listener.setsockopt(socket.SOL_SOCKET, direction, SMALL_BUFFER_BYTES)
+        yield listener
+
+
+@pytest.fixture
+def server(start: Start, certificates: Certificates, listening: socket.socket) -> Server:
+    files = certificates.issue("localhost", file="late")
+    server = start(
+        "support.apps:app",
+        *files.options,
+        "--log-level=debug",
+        listen=("--fd", str(listening.fileno())),
+        pass_fds=(listening.fileno(),),
+        client_context=certificates.client(),
+    )
+    server.address = listening.getsockname()
+    return server
+
+
+@contextlib.contextmanager
+def agreed(
+    server: Server, certificates: Certificates, folder: Path
+) -> Iterator[tuple[TLSSocket, Records]]:
+    """A connection, and what goes on in its client's place."""
+    context = certificates.client()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.keylog_filename = str(folder / "keys")
+    raw = connect(server.address, SMALL_BUFFER_BYTES)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
+    with contextlib.closing(TLSSocket(raw, context)) as tls:
+        tls.handshake()
+        yield tls, Records(tls.session, folder / "keys")
+
+
+def test_half_a_change_of_keys_before_an_answer_ends_the_connection_quietly(
+    server: Server, certificates: Certificates, tmp_path: Path
+) -> None:
+    with agreed(server, certificates, tmp_path) as (tls, records):
+        asks = records.data(request("GET", "/delay/100/later"))
+        tls.raw.sendall(asks + records.record(HANDSHAKE, KEY_UPDATE_REQUEST[:4]))
+        assert tls.recv(1) == b""
+        assert not tls.ended_cleanly
+    server.stderr.wait_for("TLS with .* failed: a handshake has begun within an answer")
+    assert "Traceback" not in server.stderr.text()
