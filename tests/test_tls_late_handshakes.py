@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from conftest import Start
 from support.records import HANDSHAKE, KEY_UPDATE_REQUEST, Records
 from support.server import Server
 from support.tls import Certificates, TLSSocket
-from support.wire import connect, request
+from support.wire import DEADLINE_S, connect, request
 
 pytestmark = pytest.mark.strict
 
@@ -58,6 +59,44 @@ def agreed(
     with contextlib.closing(TLSSocket(raw, context)) as tls:
         tls.handshake()
         yield tls, Records(tls.session, folder / "keys")
+
+
+def sendable(raw: socket.socket, data: bytes) -> int:
+    """Sends what the kernel takes at once."""
+    raw.setblocking(False)
+    try:
+        return raw.send(data)
+    except BlockingIOError:
+        return 0
+    finally:
+        raw.settimeout(DEADLINE_S)
+
+
+def test_client_that_asks_for_new_keys_and_takes_nothing_is_not_read_from(
+    server: Server, certificates: Certificates, tmp_path: Path
+) -> None:
+    with agreed(server, certificates, tmp_path) as (tls, records):
+        tls.raw.sendall(records.data(request("POST", "/digest", "Content-Length: 5")))
+        unsent = b""
+        for _ in range(UPDATES_MAX):
+            unsent += records.key_update()
+            if len(unsent) < SMALL_BUFFER_BYTES:
+                continue
+            sent = sendable(tls.raw, unsent)
+            if sent == 0:
+                server.barrier()
+                sent = sendable(tls.raw, unsent)
+            if sent == 0:
+                break
+            unsent = unsent[sent:]
+        else:
+            pytest.fail("the server has read everything")
+        # Once it takes what it has asked for, it is heard.
+        unsent += records.data(b"hello")
+        while unsent:
+            tls._receive()
+            unsent = unsent[sendable(tls.raw, unsent) :]
+        assert hashlib.sha256(b"hello").hexdigest().encode() in tls.recv(1 << 17)
 
 
 def test_half_a_change_of_keys_before_an_answer_ends_the_connection_quietly(

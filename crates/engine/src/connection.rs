@@ -186,6 +186,7 @@ impl Connection {
     pub fn wants_input(&self) -> bool {
         match (self.closing, &self.protocol) {
             (Closing::AfterFlush { .. }, _) => false,
+            (Closing::No, _) if self.is_session_backed_up() => false,
             (Closing::No, Protocol::Http1(http1)) => match &http1.carried {
                 // What comes through a tunnel may make answers that nobody asked for.
                 Some(_) if http1.state.is_tunnel() && self.is_above_high_water(StreamId::ONLY) => {
@@ -205,6 +206,10 @@ impl Connection {
     /// A request waits that may begin: the answers before it are taken.
     pub fn may_go_on(&self) -> bool {
         self.is_pending_fresh && !self.is_above_high_water(StreamId::ONLY)
+    }
+
+    fn is_session_backed_up(&self) -> bool {
+        self.secured.as_ref().is_some_and(|secured| secured.unasked() > HIGH_WATER_BYTES)
     }
 
     /// Ends our side and waits for the peer's.

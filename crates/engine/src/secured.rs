@@ -72,6 +72,9 @@ pub struct Secured {
     farewell: Farewell,
     load: Outbox,
     wire: Outbox,
+    /// So much of what the session has said by itself has met a wire that was not clear, since it
+    /// last was.
+    unasked: usize,
 }
 
 impl Secured {
@@ -87,6 +90,7 @@ impl Secured {
             farewell: Farewell::Owed,
             load: Outbox::default(),
             wire: Outbox::default(),
+            unasked: 0,
         }
     }
 
@@ -188,6 +192,9 @@ impl Secured {
         let mut sent = 0;
         if !self.wire.is_empty() {
             sent = self.wire.flush(transport)?;
+            if self.wire.is_empty() {
+                self.unasked = 0;
+            }
         }
         let has_load = !self.load.is_empty() || !plaintext.is_empty();
         let must_seal = has_load && !transport.is_stuck() && self.wire.is_empty();
@@ -212,6 +219,19 @@ impl Secured {
             }
         }
         sent
+    }
+
+    /// The same for what the session says by itself.
+    pub fn answer(&mut self, output: &Object, transport: &mut Transport) {
+        self.send(std::slice::from_ref(output), transport);
+        if !self.wire.is_empty() {
+            self.unasked += kept::payload(output).bytes.len();
+        }
+    }
+
+    /// Bytes that the peer makes the session say (new keys, alerts), and that wait for it to listen.
+    pub fn unasked(&self) -> usize {
+        self.unasked
     }
 
     /// All that was sealed has gone to the kernel.

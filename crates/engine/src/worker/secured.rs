@@ -289,7 +289,7 @@ fn note_progress(
     let was_agreed = !secured.is_before_agreement();
     secured.put_back(session);
     if let Some(output) = &progress.output {
-        secured.send(std::slice::from_ref(output), transport);
+        secured.answer(output, transport);
     }
     if progress.established.is_some() {
         secured.stage = Stage::Open;
