@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
+import shutil
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Start
@@ -15,6 +18,7 @@ from support.records import HANDSHAKE, KEY_UPDATE_REQUEST, Records
 from support.server import Server
 from support.tls import Certificates, TLSSocket
 from support.wire import DEADLINE_S, connect, request
+from test_server import address_of, in_loop, serving
 
 pytestmark = pytest.mark.strict
 
@@ -109,3 +113,36 @@ def test_half_a_change_of_keys_before_an_answer_ends_the_connection_quietly(
         assert not tls.ended_cleanly
     server.stderr.wait_for("TLS with .* failed: a handshake has begun within an answer")
     assert "Traceback" not in server.stderr.text()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_client_may_not_shake_hands_again(certificates: Certificates) -> None:
+    files = certificates.issue("localhost", file="again")
+
+    def context(_: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        made = default()
+        # `SSL_OP_ALLOW_CLIENT_RENEGOTIATION`: what OpenSSL before 3.0 does without being asked.
+        made.options |= 1 << 8
+        return made
+
+    async def body() -> None:
+        options = {"ssl_certfile": files.certificate, "ssl_keyfile": files.key}
+        async with serving(ssl_context_factory=context, **options) as server:
+            target = f"127.0.0.1:{address_of(server)[1]}"
+            client = await asyncio.create_subprocess_exec(
+                *("openssl", "s_client", "-connect", target, "-tls1_2"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            assert client.stdin is not None
+            assert client.stdout is not None
+            # A line that begins with this letter asks for another handshake.
+            client.stdin.write(b"R\n")
+            said = await asyncio.wait_for(client.stdout.read(), DEADLINE_S)
+            client.stdin.close()
+            await client.wait()
+            assert b"RENEGOTIATING" in said
+            assert b"no renegotiation" in said
+
+    in_loop(body)

@@ -272,6 +272,8 @@ def _empty_context(options: TLSOptions) -> ServerContext:
             raise TLSError(
                 f"`ssl_ciphers` names no usable cipher, `{options.ssl_ciphers}`."
             ) from None
+    # OpenSSL before 3.0 would let clients shake hands again and again, at little cost to them.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["h2", "http/1.1"] if options.http2 else ["http/1.1"])
     return context
 
