@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 import urllib.parse
@@ -378,6 +379,30 @@ def test_parts_of_files_mix_with_pieces(server: Server, key: str, file: Path) ->
     assert zero_copied(server, zero_copy(key, file, *steps)) == expected
     length = {"headers": [(b"content-length", str(len(expected)).encode())]}
     assert zero_copied(server, zero_copy(key, file, *steps, **length)) == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_and_parts_of_all_sizes_stay_in_order(
+    every_transport: Server, key: str, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    content = chance.randbytes(MEGABYTE)
+    path = tmp_path / "random"
+    path.write_bytes(content)
+    # Around what is copied, a frame, a record of TLS, and what of these is encrypted at once.
+    sizes = [1, 9, 4095, 4097, 16_383, 16_384, 16_385, 40_000, 131_072, 131_073, 300_000]
+    steps: list[bytes | int | dict[str, object]] = []
+    expected = b""
+    for size in chance.choices(sizes, k=30):
+        if chance.random() < 0.5:
+            steps.append(size)
+            expected += b"x" * size
+        else:
+            offset = chance.randrange(MEGABYTE - size)
+            steps.append({"offset": offset, "count": size, "more_body": True})
+            expected += content[offset : offset + size]
+    answer = zero_copied(every_transport, zero_copy(key, path, *steps, {"count": 0}))
+    assert answer == expected
 
 
 def test_file_stays_behind_any_number_of_pieces(server: Server, file: Path) -> None:

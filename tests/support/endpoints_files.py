@@ -36,7 +36,8 @@ async def file_behind(scope: Scope, receive: Receive, send: Send) -> None:
 async def zero_copy_endpoint(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends parts of a file, and closes it before they can be out.
 
-    A step is a piece of the body (`bytes`) or the entries of a zerocopysend message (`dict`).
+    A step is a piece of the body (`bytes`, or how many of them) or the entries of a zerocopysend
+    message (`dict`).
     `by="number"` passes the descriptor, `by="buffered"` a file object that has read its first byte;
     `headers` go into the start. Positions of the file after each step are recorded.
     """
@@ -49,8 +50,8 @@ async def zero_copy_endpoint(scope: Scope, receive: Receive, send: Send) -> None
             file.read(1)
         passed: Any = file.fileno() if how.get("by") == "number" else file
         for step in steps:
-            if isinstance(step, bytes):
-                await piece(send, step)
+            if isinstance(step, bytes | int):
+                await piece(send, step if isinstance(step, bytes) else b"x" * step)
             else:
                 await send({"type": "http.response.zerocopysend", "file": passed, **step})
             record.append(

@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread, retry_on_intr};
 
 /// How every file is opened: a pipe or a terminal must not wait for its other end.
 pub const OPEN_FLAGS: OFlags =
@@ -63,15 +64,32 @@ impl FilePart {
 
     /// Reads the next bytes, as many as fit, where they cannot go from the kernel to the socket.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Truncated> {
-        let count = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
-        loop {
-            match rustix::io::pread(&*self.file, &mut buffer[..count], self.offset) {
-                Err(Errno::INTR) => {}
-                Err(_) | Ok(0) => return Err(Truncated),
-                Ok(read) => {
-                    self.advance(read);
-                    return Ok(read);
-                }
+        let count = self.remaining_up_to(buffer.len());
+        let read = retry_on_intr(|| pread(&*self.file, &mut buffer[..count], self.offset));
+        self.note_read(read)
+    }
+
+    /// The same into a piece of their own, of at most so many bytes.
+    pub fn read_piece(&mut self, bytes_max: usize) -> Result<Vec<u8>, Truncated> {
+        let count = self.remaining_up_to(bytes_max);
+        let mut piece = Vec::with_capacity(count);
+        let read = retry_on_intr(|| pread(&*self.file, spare_capacity(&mut piece), self.offset));
+        // It may have more room than was asked for.
+        self.note_read(read.map(|read| read.min(count)))?;
+        piece.truncate(count);
+        Ok(piece)
+    }
+
+    fn remaining_up_to(&self, bytes_max: usize) -> usize {
+        usize::try_from(self.remaining).unwrap_or(usize::MAX).min(bytes_max)
+    }
+
+    fn note_read(&mut self, read: rustix::io::Result<usize>) -> Result<usize, Truncated> {
+        match read {
+            Err(_) | Ok(0) => Err(Truncated),
+            Ok(read) => {
+                self.advance(read);
+                Ok(read)
             }
         }
     }

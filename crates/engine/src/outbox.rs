@@ -164,53 +164,59 @@ impl Outbox {
         (slices, follows)
     }
 
-    /// The next bytes in one piece: at least `bytes_min` of them, if there are so many and the budget
-    /// for reading files allows it.
-    pub fn contiguous(&mut self, bytes_min: usize, budget: &mut u64) -> Result<&[u8], Truncated> {
-        while self.waiting().len() < bytes_min {
-            let waiting = self.waiting().len();
-            match self.parts.front_mut() {
-                Some((_, Part::Bytes(bytes))) => {
-                    if waiting == 0 && bytes.len() >= bytes_min {
-                        break;
-                    }
-                    let piece = bytes.split_to((bytes_min - waiting).min(bytes.len()));
-                    let is_all = bytes.is_empty();
-                    self.put_first(&piece, is_all);
-                }
-                Some((_, Part::File(file))) if *budget > 0 => {
-                    let count = file.remaining().min(*budget).min(FILE_READ_BYTES);
-                    let mut piece = vec![0; usize::try_from(count).unwrap_or_default()];
-                    let count = file.read(&mut piece)?;
-                    let is_all = file.remaining() == 0;
-                    *budget -= count as u64;
-                    self.put_first(&piece[..count], is_all);
-                }
-                _ => break,
+    /// Reads what of files is among the next `bytes_min` bytes, and more, as far as the budget goes.
+    pub fn read_files(&mut self, bytes_min: usize, budget: &mut u64) -> Result<(), Truncated> {
+        let (mut index, mut ahead) = (0, 0);
+        while let Some((own, part)) = self.parts.get_mut(index) {
+            ahead += *own;
+            if ahead >= bytes_min {
+                break;
             }
+            match part {
+                Part::Bytes(bytes) => ahead += bytes.len(),
+                Part::File(_) if *budget == 0 => break,
+                Part::File(file) => {
+                    let count = file.remaining().min(*budget).min(FILE_READ_BYTES);
+                    let piece = file.read_piece(usize::try_from(count).unwrap_or(usize::MAX))?;
+                    ahead += piece.len();
+                    *budget -= (piece.len() as u64).min(*budget);
+                    let read = Part::Bytes(piece.into());
+                    if file.remaining() == 0 {
+                        *part = read;
+                    } else {
+                        let own = std::mem::take(own);
+                        self.parts.insert(index, (own, read));
+                    }
+                }
+            }
+            index += 1;
         }
-        Ok(match self.parts.front() {
-            Some((_, Part::Bytes(bytes))) if self.waiting().is_empty() => bytes,
-            _ => self.waiting(),
-        })
+        Ok(())
     }
 
-    /// Puts a piece that has been taken off the first part, or was all of it, among the bytes in
-    /// front of it.
-    fn put_first(&mut self, piece: &[u8], is_all: bool) {
-        let Some((own, _)) = self.parts.front_mut() else { return };
-        let position = self.sent + *own;
-        *own += piece.len();
-        let own = *own;
-        self.bytes.splice(position..position, piece.iter().copied());
-        self.tail += piece.len();
-        self.elsewhere -= piece.len() as u128;
-        if is_all {
-            self.parts.pop_front();
-            if let Some((next, _)) = self.parts.front_mut() {
-                *next += own;
-            }
+    /// The next bytes, as many as are in one piece.
+    pub fn first(&self) -> &[u8] {
+        match self.parts.front() {
+            Some((0, Part::Bytes(bytes))) => bytes,
+            _ => self.waiting(),
         }
+    }
+
+    /// Copies the next bytes, up to a file, to where they are in one piece: so many that it is full,
+    /// or a multiple of `unit` if at least one more of these comes without being copied.
+    pub fn join(&self, unit: usize, piece: &mut Vec<u8>) {
+        let mut position = self.sent;
+        for (own, part) in &self.parts {
+            fill(piece, &self.bytes[position..position + own]);
+            position += own;
+            let Part::Bytes(bytes) = part else { return };
+            let missing = piece.len().next_multiple_of(unit) - piece.len();
+            if bytes.len() >= missing + unit {
+                return fill(piece, &bytes[..missing]);
+            }
+            fill(piece, bytes);
+        }
+        fill(piece, &self.bytes[position..]);
     }
 
     fn forget_sent(&mut self) {
@@ -248,6 +254,12 @@ impl Outbox {
             self.bytes = buffer;
         }
     }
+}
+
+/// Adds as much as there is room for without growing.
+fn fill(piece: &mut Vec<u8>, bytes: &[u8]) {
+    let room = piece.capacity() - piece.len();
+    piece.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 /// Where a protocol writes.

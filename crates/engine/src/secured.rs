@@ -16,7 +16,7 @@ use crate::ffi::kept;
 use crate::ffi::object::Object;
 use crate::file::Truncated;
 use crate::outbox::Outbox;
-use crate::settings::FILE_BYTES_PER_TURN;
+use crate::settings::{FILE_BYTES_PER_TURN, SEALED_AT_ONCE_MAX};
 use crate::tls::{Session, Tls};
 use crate::transport::Transport;
 
@@ -284,21 +284,34 @@ pub struct Load {
     waiting: Outbox,
     /// So much of files may be read yet.
     budget: u64,
+    /// Where pieces are put together that would not fill a record.
+    joined: Vec<u8>,
 }
 
 impl Load {
     pub fn new(waiting: Outbox) -> Self {
-        Self { waiting, budget: FILE_BYTES_PER_TURN }
+        Self { waiting, budget: FILE_BYTES_PER_TURN, joined: Vec::new() }
     }
 
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// What is to be sealed next, nothing when the rest must wait for others. As much as fills a
-    /// record, if there is so much.
+    /// What is to be sealed next, nothing when the rest must wait for others. Whole records, if there
+    /// is so much.
     pub fn next(&mut self) -> Result<&[u8], Truncated> {
-        self.waiting.contiguous(PLAINTEXT_BYTES_MAX, &mut self.budget)
+        self.waiting.read_files(PLAINTEXT_BYTES_MAX, &mut self.budget)?;
+        let (first, unsent) = (self.waiting.first(), self.waiting.unsent());
+        if first.len() == unsent {
+            return Ok(first);
+        }
+        if first.len() >= PLAINTEXT_BYTES_MAX {
+            return Ok(&first[..first.len() - first.len() % PLAINTEXT_BYTES_MAX]);
+        }
+        self.joined.clear();
+        self.joined.reserve_exact(unsent.min(SEALED_AT_ONCE_MAX));
+        self.waiting.join(PLAINTEXT_BYTES_MAX, &mut self.joined);
+        Ok(&self.joined)
     }
 
     /// So many bytes of `next` have been sealed.

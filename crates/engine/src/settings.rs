@@ -93,6 +93,10 @@ pub const COPIED_PAYLOAD_BYTES_MAX: usize = 4 * 1024;
 /// So many of them, and what is between them, are sent with one call.
 pub const SENT_PIECES_MAX: usize = 32;
 
+/// Plaintext that one call encrypts. More saves calls, and less stays in the processor's cache:
+/// measured from 16 KB to 1 MB, 128 KB and 256 KB are best, by 7 % of a megabyte's time.
+pub const SEALED_AT_ONCE_MAX: usize = 128 * 1024;
+
 /// Plaintext that TLS encrypts, in records of 16 KB, before it goes to the kernel with one call: each
 /// call wakes the reader, which is dearer than what the memory costs. A megabyte, and what is in
 /// front of it.

@@ -25,15 +25,12 @@ use crate::ffi::native::attached;
 use crate::ffi::object::Object;
 use crate::ffi::text;
 use crate::ffi::window::Window;
+use crate::settings::SEALED_AT_ONCE_MAX;
 use crate::tls::outgoing::Outgoing;
 
 /// A read must leave so much in front of what it receives: plaintext is written there, and it may
 /// be more than what has come by as much as a record that had begun before.
 pub const HEADROOM_BYTES: usize = RECORD_BYTES_MAX;
-
-/// Plaintext that one call encrypts. More saves calls, and less stays in the processor's cache:
-/// measured from 16 KB to 1 MB, 128 KB and 256 KB are best, by 7 % of a megabyte's time.
-const SEALED_AT_ONCE_MAX: usize = 128 * 1024;
 
 /// What all sessions of one listener share.
 #[derive(Debug)]
@@ -277,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Encrypts the beginning of `plaintext`. Gives how much that is, and the records.
+    /// Encrypts the beginning of `plaintext`, as much as one call should. Gives how much that is, and the records.
     pub fn seal(&mut self, plaintext: &[u8]) -> Result<(usize, Option<Object>), Raised> {
         let piece = &plaintext[..plaintext.len().min(SEALED_AT_ONCE_MAX)];
         let Tls { functions, window, outgoing, .. } = &*self.tls;
