@@ -1,4 +1,4 @@
-"""The extensions of ASGI: files by path and by descriptor, trailers, early hints."""
+"""The extensions of ASGI: files by path and by descriptor, trailers; early hints of Starlette."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from conftest import Start
 from support.endpoints_files import zero_copy
 from support.endpoints_script import body_message, script, start_message
-from support.remote import literal, open_gate, records, wait_for_record, wait_for_waiting
+from support.remote import literal, records, wait_for_record
 from support.server import Server, serve
 from support.wire import ClosedError, TruncatedError, Wire, request
 
@@ -520,57 +520,6 @@ def test_wrong_trailers_raise_and_cut_the_response(
         with pytest.raises((ClosedError, TruncatedError)):
             wire.response()
     assert last(server, key) == ("raised", "RuntimeError", text)
-
-
-# --- Early hints -------------------------------------------------------------------------------
-
-
-def hint(*links: bytes) -> dict[str, Any]:
-    return {"type": "http.response.early_hint", "links": list(links)}
-
-
-def test_early_hints_arrive_before_the_response_is_ready(server: Server, key: str) -> None:
-    steps = [
-        ("send", hint(b"</a>; rel=preload", b"</b>")),
-        ("gate", key),
-        ("send", hint()),
-        ("send", start_message()),
-        ("send", hint(b"</c>")),
-        ("send", body_message(b"ok")),
-    ]
-    with server.connect() as wire:
-        wire.send_request("GET", script(key, *steps))
-        head = wire.head()
-        assert head.status == 103
-        assert head.reason == (b"Early Hints" if server.http_version == "1.1" else b"")
-        assert head.values(b"link") == [b"</a>; rel=preload", b"</b>"]
-        wait_for_waiting(server, key)
-        open_gate(server, key)
-        response = wire.response()
-        assert response.interim == (103, 103)
-        assert response.body == b"ok"
-        wire.assert_open()
-
-
-def test_early_hints_are_not_for_http_10(shared_server: Server, key: str) -> None:
-    target = sending(key, hint(b"</a>"), start_message(), body_message(b"ok"))
-    with shared_server.connect() as wire:
-        wire.send(f"GET {target} HTTP/1.0\r\n\r\n".encode())
-        response = wire.response()
-        assert (response.interim, response.body) == ((), b"ok")
-
-
-def test_early_hint_that_is_no_field_value_raises(server: Server, key: str) -> None:
-    steps = [
-        ("try", hint(b"</a>\r\nx: y")),
-        ("send", start_message()),
-        ("send", body_message(b"k")),
-    ]
-    with server.connect() as wire:
-        wire.send_request("GET", script(key, *steps))
-        wire.assert_given_up()
-    raised = ("raised", "RuntimeError", "Invalid HTTP header value.")
-    assert records(server, key)[0] == raised
 
 
 def test_starlette_sends_early_hints(starlette_files: Server) -> None:

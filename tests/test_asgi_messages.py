@@ -395,3 +395,54 @@ def test_thousands_of_tiny_pieces_leave_others_their_turns(server: Server, key: 
         assert wire.response().body == b"x" * count
     [turns] = records(server, key)
     assert turns >= 5
+
+
+# --- Early hints -------------------------------------------------------------------------------
+
+
+def hint(*links: bytes) -> dict[str, Any]:
+    return {"type": "http.response.early_hint", "links": list(links)}
+
+
+def test_early_hints_arrive_before_the_response_is_ready(server: Server, key: str) -> None:
+    steps = [
+        ("send", hint(b"</a>; rel=preload", b"</b>")),
+        ("gate", key),
+        ("send", hint()),
+        ("send", start_message()),
+        ("send", hint(b"</c>")),
+        ("send", body_message(b"ok")),
+    ]
+    with server.connect() as wire:
+        wire.send_request("GET", script(key, *steps))
+        head = wire.head()
+        assert head.status == 103
+        assert head.reason == (b"Early Hints" if server.http_version == "1.1" else b"")
+        assert head.values(b"link") == [b"</a>; rel=preload", b"</b>"]
+        wait_for_waiting(server, key)
+        open_gate(server, key)
+        response = wire.response()
+        assert response.interim == (103, 103)
+        assert response.body == b"ok"
+        wire.assert_open()
+
+
+def test_early_hints_are_not_for_http_10(shared_server: Server, key: str) -> None:
+    target = script(key, ("send", hint(b"</a>")), *OK)
+    with shared_server.connect() as wire:
+        wire.send(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+        response = wire.response()
+        assert (response.interim, response.body) == ((), b"ok")
+
+
+def test_early_hint_that_is_no_field_value_raises(server: Server, key: str) -> None:
+    steps = [
+        ("try", hint(b"</a>\r\nx: y")),
+        ("send", start_message()),
+        ("send", body_message(b"k")),
+    ]
+    with server.connect() as wire:
+        wire.send_request("GET", script(key, *steps))
+        wire.assert_given_up()
+    raised = ("raised", "RuntimeError", "Invalid HTTP header value.")
+    assert records(server, key)[0] == raised
