@@ -185,30 +185,51 @@ def test_roll_is_aborted_when_the_new_worker_fails_and_works_later(
     assert server.wait() == 0
 
 
-def test_fault_of_the_parent_ends_its_workers(tmp_path: Path) -> None:
+FAULTY = {
+    "workers": """
+        class Faulty(Multiprocess):
+            def keep_subprocess_alive(self):
+                super().keep_subprocess_alive()
+                if all(process.is_ready for process in self.processes):
+                    raise RuntimeError("a fault")
+
+        def supervisor():
+            config = pronghorn.Config("program:app", port=0, workers=2)
+            return Faulty(config, [config.bind_socket()])
+    """,
+    "reload": """
+        class Faulty(BaseReload):
+            def should_restart(self):
+                self.pause()
+                if self.process.is_ready:
+                    raise RuntimeError("a fault")
+
+        def supervisor():
+            config = pronghorn.Config("program:app", port=0, reload=True)
+            return Faulty(config, pronghorn.Server(config).run, [config.bind_socket()])
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_fault_of_the_parent_ends_its_processes(kind: str, tmp_path: Path) -> None:
+    """Those that ran on would keep the pipe open that is read to its end here."""
     script = tmp_path / "program.py"
     script.write_text(
-        textwrap.dedent(
-            """
-            import pronghorn
-            from pronghorn.supervisors import Multiprocess
-
-            async def app(scope, receive, send): ...
-
-            class Faulty(Multiprocess):
-                def keep_subprocess_alive(self):
-                    super().keep_subprocess_alive()
-                    if all(process.is_ready for process in self.processes):
-                        raise RuntimeError("a fault")
-
-            if __name__ == "__main__":
-                config = pronghorn.Config("program:app", port=0, workers=2)
-                Faulty(config, [config.bind_socket()]).run()
-            """
-        )
+        "import pronghorn\n"
+        "from pronghorn.supervisors import BaseReload, Multiprocess\n\n"
+        "async def app(scope, receive, send): ...\n"
+        f"{textwrap.dedent(FAULTY[kind])}\n"
+        "if __name__ == '__main__':\n"
+        "    supervisor().run()\n"
     )
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 1
     assert "RuntimeError: a fault" in done.stderr

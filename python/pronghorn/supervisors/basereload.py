@@ -24,7 +24,7 @@ from pronghorn.config import Config
 from pronghorn.logging import style
 from pronghorn.supervision import Board, Parting
 from pronghorn.supervisors.backoff import BackOff
-from pronghorn.supervisors.process import Process
+from pronghorn.supervisors.process import Process, killed_on_failure
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HANDOVER_S_MAX = 0.25
@@ -62,6 +62,10 @@ class BaseReload:
 
     def run(self) -> None:
         """Serve, and reload on changes, until told to end."""
+        with killed_on_failure(self._all):
+            self._supervise()
+
+    def _supervise(self) -> None:
         self.startup()
         for changes in self:
             self._look_after_children()
@@ -123,7 +127,7 @@ class BaseReload:
         systemd.notify("STOPPING=1")
         for listening in self.sockets:
             listening.close()
-        left = [each for each in (self.process, self._spare, *self._old) if each]
+        left = self._all()
         for process in left:
             if process is self._spare:
                 process.kill()
@@ -135,6 +139,9 @@ class BaseReload:
                     process.kill()
             time.sleep(POLL_S)
         self._log_process("Stopping reloader process [%d]")
+
+    def _all(self) -> list[Process]:
+        return [each for each in (self.process, self._spare, *self._old) if each]
 
     def _new_process(self, *, waits: bool) -> Process | None:
         """Another child; None if the system has no room for it."""

@@ -23,7 +23,7 @@ from pronghorn.logging import style
 from pronghorn.server import Server
 from pronghorn.supervision import Board, Parting, Word
 from pronghorn.supervisors.backoff import BackOff
-from pronghorn.supervisors.process import SPAWN, Process
+from pronghorn.supervisors.process import SPAWN, Process, killed_on_failure
 from pronghorn.supervisors.signals import SIGNALS, SignalQueue
 
 TURN_S = 0.1
@@ -82,13 +82,8 @@ class Multiprocess:
         # Until there are workers, a signal simply ends the parent, whatever the application does.
         self._preload()
         self.signal_queue.listen()
-        try:
+        with killed_on_failure(self._all):
             self._supervise()
-        except BaseException:
-            # Nobody would watch over them any more, nor pass on a signal.
-            for process in self._all():
-                process.kill()
-            raise
         self.signal_queue.close()
         self._log_process("Stopping parent process [%d]")
 

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import allow_connection_pickling, get_context
 from multiprocessing.connection import Connection
@@ -268,6 +268,20 @@ class Process:
         if self._leads_group and self.pid:
             with suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+
+@contextmanager
+def killed_on_failure(processes: Callable[[], Iterable[Process]]) -> Iterator[None]:
+    """Kill the processes if their supervisor fails.
+
+    Nobody would watch over them any more, nor pass on a signal; Python waits for them at its end.
+    """
+    try:
+        yield
+    except BaseException:
+        for process in processes():
+            process.kill()
+        raise
 
 
 def _stdin() -> int | None:
