@@ -250,6 +250,29 @@ def test_failure_of_one_worker_does_not_stop_the_others(start: Start, tmp_path: 
     wait_for_answers(server, 2)
 
 
+def test_failure_of_an_added_worker_does_not_stop_those_that_start(
+    start: Start, tmp_path: Path
+) -> None:
+    fail, hang = tmp_path / "fail", tmp_path / "hang"
+    hang.touch()
+    server = start(
+        f"{PROCESSES}:starts_or_not",
+        "--workers",
+        "2",
+        environment={"FAIL_IF": str(fail), "HANG_IF": str(hang)},
+    )
+    wait_until(lambda: server.stdout.text().count("starting") == 2, what="both start")
+    fail.touch()
+    server.signal(signal.SIGTTIN)
+    server.stderr.wait_for("The next one is started in")
+    hang.unlink()
+    wait_for_answers(server, 2)
+    fail.unlink()
+    wait_for_answers(server, 3)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--reload",)])
 def test_process_that_cannot_be_started_is_started_later(
     start: Start, options: tuple[str, ...]

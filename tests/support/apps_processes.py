@@ -42,13 +42,14 @@ async def dies_soon(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def starts_or_not(scope: Any, receive: Any, send: Any) -> None:
-    """Fails to start where the file `FAIL_IF` names exists, or hangs where `HANG_IF` does."""
+    """Fails to start where the file `FAIL_IF` names exists, or waits while `HANG_IF` does."""
     if scope["type"] == "lifespan":
         await receive()
-        if os.path.exists(os.environ.get("HANG_IF", "/nowhere")):
-            await asyncio.sleep(3600)
         if os.path.exists(os.environ.get("FAIL_IF", "/nowhere")):
             return await send({"type": "lifespan.startup.failed", "message": "not now"})
+        print("starting", flush=True)
+        while os.path.exists(os.environ.get("HANG_IF", "/nowhere")):
+            await asyncio.sleep(0.01)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         return await send({"type": "lifespan.shutdown.complete"})

@@ -65,6 +65,7 @@ class Multiprocess:
         self._replacing: Place | None = None
         self._retiring: list[Process] = []
         self._is_complete = False
+        """All workers that the server starts with have served."""
         self._is_interrupted = False
         self._context: BaseContext = SPAWN
 
@@ -145,10 +146,12 @@ class Multiprocess:
                 return
         self._retiring = [each for each in self._retiring if not each.has_gone()]
         self._go_on_replacing(now)
-        if not self._is_complete and all(p.process and p.process.is_ready for p in self._places):
+        if not self._is_complete and all(
+            place.process and place.process.is_ready for place in self._first_places
+        ):
             self._is_complete = True
             systemd.notify("READY=1")
-        if any(process.is_ready for process in self.processes):
+        if self._serves:
             systemd.pet_watchdog()
 
     def handle_signals(self) -> None:
@@ -275,9 +278,8 @@ class Multiprocess:
 
     def _died(self, place: Place, process: Process, now: float) -> None:
         place.process = None
-        others_serve = any(each.is_ready for each in self.processes)
         has_failed = not process.is_ready and (process.exitcode or 0) >= 0
-        if has_failed and not (self._is_complete and others_serve):
+        if has_failed and self._is_needed(place):
             logger.error(
                 "Child process [%s] failed to start, stopping the parent process.", process.pid
             )
@@ -291,7 +293,7 @@ class Multiprocess:
     ) -> None:
         if not place.back_off.died(now, lived_s, has_served=has_served):
             return
-        if place.back_off.is_exhausted and not any(each.is_ready for each in self.processes):
+        if place.back_off.is_exhausted and self._is_needed(place) and not self._serves:
             logger.error(
                 "Child processes died %d times in a row right after their start; "
                 "giving up and stopping the parent process.",
@@ -300,6 +302,19 @@ class Multiprocess:
             self._give_up()
         else:
             logger.warning("The next one is started in %.1f s.", place.back_off.delay_s)
+
+    @property
+    def _serves(self) -> bool:
+        return any(each.is_ready for each in self.processes)
+
+    @property
+    def _first_places(self) -> list[Place]:
+        """Those that the server starts with, without those that SIGTTIN has added."""
+        return self._places[: self.config.workers or 1]
+
+    def _is_needed(self, place: Place) -> bool:
+        """Whether there is no server if this worker cannot start."""
+        return not self._serves if self._is_complete else place in self._first_places
 
     def _give_up(self) -> None:
         self.exit_code = STARTUP_FAILURE
