@@ -115,6 +115,41 @@ def test_nothing_is_answered_after_the_application_closed(server: Server, key: s
         assert_last(wire)
 
 
+def answer_to_a_part(key: str) -> str:
+    """The target of an answer in one piece, given when a part of the body has come."""
+    head = start_message(200, (b"content-length", b"2"))
+    return script(key, ("receive",), ("send", head), ("send", body_message(b"ok")))
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize("length", [None, 1 << 20])
+def test_answer_that_leaves_too_much_of_a_body_unread_says_that_it_is_the_last(
+    server: Server, key: str, length: int | None
+) -> None:
+    with server.connect() as wire:
+        wire.begin("POST", answer_to_a_part(key), length=length)
+        wire.piece(b"hello")
+        response = wire.response()
+        assert (response.body, response.closes) == (b"ok", True)
+        wire.piece(b"rest", end=True)
+        wire.send(request("GET", "/smuggled"))
+        wire.assert_closed()
+
+
+@pytest.mark.strict
+def test_request_behind_the_unread_rest_of_a_short_body_is_answered(
+    server: Server, key: str
+) -> None:
+    with server.connect() as wire:
+        wire.begin("POST", answer_to_a_part(key), length=1000)
+        wire.piece(b"hello")
+        response = wire.response()
+        assert (response.body, response.closes) == (b"ok", False)
+        wire.send(b"x" * 995 + request("GET", "/"))
+        assert wire.response().body == b"hello"
+        wire.assert_open()
+
+
 def test_nothing_is_answered_after_a_500(server: Server, key: str) -> None:
     with server.connect() as wire:
         wire.send(request("GET", script(key, ("raise", "x"))) + request("GET", "/smuggled") * 3)

@@ -273,6 +273,30 @@ fn application_that_reads_keeps_the_connection() {
     }
 }
 
+#[test]
+fn last_message_says_whether_what_was_not_read_ends_the_connection() {
+    let drain = Limits::default().drain_bytes_max;
+    let cases: &[(&[u8], &[u8], Next)] = &[
+        (&with_length(5), b"h", Next::Drain),
+        (&with_length(5), b"hello", Next::Request),
+        (&with_length(drain + 1), b"x", Next::Drain),
+        (&with_length(drain + 2), b"x", Next::Close { linger: true }),
+        (&chunked(), b"1\r\nx\r\n", Next::Close { linger: true }),
+        (&chunked(), b"1\r\nx\r\n0\r\n", Next::Close { linger: true }),
+        (&chunked(), b"1\r\nx\r\n0\r\n\r\n", Next::Request),
+    ];
+    for (head, body, expected) in cases {
+        let shown = [*head, body].concat().escape_ascii().to_string();
+        let mut driver = Driver::after(&[*head, body].concat());
+        driver.connection.body_taken();
+        driver.start(200, &[]).unwrap();
+        driver.end(b"ok").unwrap();
+        let ends = matches!(expected, Next::Close { .. });
+        assert_eq!(says_close(&driver.record.output), ends, "{shown}");
+        assert_eq!(driver.next(), *expected, "{shown}");
+    }
+}
+
 // --- Expectations ------------------------------------------------------------------------------
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -352,7 +352,8 @@ impl Connection {
         } else {
             BodyWriter::UntilClose
         };
-        if self.drained.is_some() || !self.rest_is_drainable(limits) {
+        let is_last = length.is_some();
+        if self.drained.is_some() || !self.rest_is_drainable(limits, is_last) {
             self.end_after_response();
         }
         let closes = self.persistence != Persistence::Kept && !declared.closes;
@@ -360,13 +361,15 @@ impl Connection {
         self.writing = Writing::Body(writer);
     }
 
-    /// Whether what is missing of the request is worth reading to keep the connection.
-    fn rest_is_drainable(&self, limits: &Limits) -> bool {
+    /// Whether what is missing of the request is worth reading to keep the connection. An application
+    /// that reads may do so until the last message of its response, and not behind it.
+    fn rest_is_drainable(&self, limits: &Limits, is_last: bool) -> bool {
         match (&self.reading, self.request.demand) {
-            (Reading::Complete | Reading::Tunnel, _) | (Reading::Body(_), Demand::Application) => {
-                true
+            (Reading::Complete | Reading::Tunnel, _) => true,
+            (Reading::Body(_), Demand::Application) if !is_last => true,
+            (Reading::Body(reader), Demand::Application | Demand::Nobody) => {
+                reader.is_short(limits)
             }
-            (Reading::Body(reader), Demand::Nobody) => reader.is_short(limits),
             // Whether a peer that was not told to send its body does so is anybody's guess.
             (Reading::Body(_), Demand::Continue) | (Reading::Head(_) | Reading::Closed, _) => false,
         }
