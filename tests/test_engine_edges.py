@@ -12,6 +12,7 @@ import re
 import select
 import signal
 import socket
+import sys
 import termios
 import threading
 import time
@@ -30,7 +31,8 @@ from support.remote import (
     wait_for_waiting,
 )
 from support.server import Server
-from support.wire import Wire, request
+from support.wire import Wire, connect, request
+from test_gathering import stop
 
 pytestmark = pytest.mark.strict
 
@@ -347,3 +349,34 @@ def test_listener_that_was_shut_down_costs_no_time(own_server: Server) -> None:
         used = server.cpu_s() - before
         assert used < 0.25, f"{used} s of 1 s, idle"
         wire.assert_open()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for what the kernel has of a connection")
+def test_request_behind_which_reading_stops_at_the_end_of_a_turn_is_told_of_the_clients_end(
+    start: Start, loop: str, key: str
+) -> None:
+    # Two reads of requests that are answered at once, and two of what fills the place for what is
+    # pipelined: then the connection has had its turn.
+    answered = request("GET", "/", f"X: {'x' * 2000}") * 66
+    waits = request("GET", script(key, ("until-disconnect",)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        listen = ("--fd", str(listener.fileno()))
+        options = ("--no-access-log", "--loop", loop, "--timeout-keep-alive", "600")
+        server = start("support.apps:app", *options, listen=listen, pass_fds=(listener.fileno(),))
+        server.address = listener.getsockname()
+    with connect(server.address) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.sendall(request("GET", "/"))
+        assert client.recv(1 << 16).endswith(b"hello")
+        stop(server)
+        client.sendall(answered + waits + b"x" * 66_000)
+        client.shutdown(socket.SHUT_WR)
+        wait_until(lambda: is_end_taken(client), what="the server's kernel has the end")
+        server.signal(signal.SIGCONT)
+        wait_for_record(server, key, ("disconnected",))
+
+
+def is_end_taken(ended: socket.socket) -> bool:
+    """The other side's kernel has acknowledged the end of ours (FIN_WAIT2)."""
+    return ended.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x05"

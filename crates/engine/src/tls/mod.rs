@@ -274,7 +274,8 @@ impl Session {
         }
     }
 
-    /// Encrypts the beginning of `plaintext`, as much as one call should. Gives how much that is, and the records.
+    /// Encrypts the beginning of `plaintext`, as much as one call should. Gives how much that is, and
+    /// the records.
     pub fn seal(&mut self, plaintext: &[u8]) -> Result<(usize, Option<Object>), Raised> {
         let piece = &plaintext[..plaintext.len().min(SEALED_AT_ONCE_MAX)];
         let Tls { functions, window, outgoing, .. } = &*self.tls;

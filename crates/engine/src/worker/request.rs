@@ -94,7 +94,7 @@ impl Worker {
     fn read_for(&self, id: ConnectionId, now: Instant, caller: Caller, budget: usize) {
         let mut buffer = None;
         let mut leaving = None;
-        for _ in 0..budget {
+        for reads in 0..=budget {
             let is_secured;
             let received = {
                 let mut tables = self.tables.borrow_mut();
@@ -102,6 +102,10 @@ impl Worker {
                 let Some(connection) = tables.connection(id) else { break };
                 if !connection.is_readable() || !connection.wants_input() {
                     leaving = connection.unaware_of_end().cloned();
+                    break;
+                }
+                if reads == budget {
+                    // What the last read has brought may have ended the reading too: asked above.
                     break;
                 }
                 if caller == Caller::Loop && connection.is_processing {
