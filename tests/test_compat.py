@@ -1,36 +1,18 @@
-"""`pronghorn.compat`: programs written for Uvicorn, unchanged, on Pronghorn; and gunicorn's worker.
+"""`pronghorn.compat`: programs written for Uvicorn, unchanged, on Pronghorn.
 
 Uvicorn itself is installed beside it, so that a program that ran on the wrong server would show.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.processes import children, wait_until_gone
-from support.server import Lines
+from support.programs import APP, free_port, is_ours, running
 from support.tls import Certificates
-from support.wire import Response, Wire, request
-
-WAIT_S_MAX = 20.0
-
-APP = """
-from fastapi import FastAPI
-app = FastAPI()
-
-@app.get("/")
-async def hello():
-    return {"message": "hello"}
-"""
 
 SCRIPT = """
 import sys
@@ -63,24 +45,6 @@ class Server(uvicorn.Server):
 config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), lifespan="off", http="h11")
 server = Server(config=config)
 asyncio.run(server.serve())
-"""
-
-WAITS = """
-import os
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        print("stopped in", os.getpid(), flush=True)
-        return await send({"type": "lifespan.shutdown.complete"})
-    body = b""
-    while len(body) < 2:
-        body += (await receive())["body"]
-        print("reading in", os.getpid(), flush=True)
-    await send({"type": "http.response.start", "status": 200})
-    await send({"type": "http.response.body", "body": body})
 """
 
 SPAWNS = """
@@ -155,68 +119,6 @@ def directory(tmp_path: Path) -> Path:
     for name, text in PROGRAMS.items():
         (tmp_path / f"{name}.py").write_text(text)
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Program:
-    """A program that serves on a port it was told."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self.process = process
-        self.port = port
-        self.stdout = Lines(process.stdout)
-        self.stderr = Lines(process.stderr)
-
-    def get(self, target: str = "/") -> Response:
-        until = time.monotonic() + WAIT_S_MAX
-        while True:
-            try:
-                with Wire(("127.0.0.1", self.port)) as wire:
-                    wire.send_request("GET", target)
-                    return wire.response()
-            except ConnectionError:
-                assert self.process.poll() is None, self.stderr.text()
-                assert time.monotonic() < until, self.stderr.text()
-                time.sleep(0.02)
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(WAIT_S_MAX)
-        self.stdout.end()
-        self.stderr.end()
-        return code
-
-
-@contextlib.contextmanager
-def running(directory: Path, *arguments: str, port: int) -> Iterator[Program]:
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    program = Program(process, port)
-    try:
-        yield program
-    finally:
-        process.kill()
-        process.wait()
-        program.stdout.end()
-        program.stderr.end()
-
-
-def is_ours(response: Response) -> bool:
-    return response.status == 200 and response.values(b"server") == [b"pronghorn"]
 
 
 def test_script_that_runs_uvicorn_runs_on_pronghorn(directory: Path) -> None:
@@ -469,73 +371,3 @@ def test_helpers_do_what_uvicorns_do(install: str, tmp_path: Path) -> None:
     )
     expected = ["True", "True", "None", "True", "[True, False, False]", "[]"]
     assert (done.stdout.splitlines(), done.stderr) == (expected, "")
-
-
-@pytest.mark.parametrize(
-    "worker",
-    ["pronghorn.workers.PronghornWorker", "uvicorn.workers.UvicornWorker"],
-    ids=["own", "compat"],
-)
-def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
-    port = free_port()
-    compat = ("-m", "pronghorn.compat") if worker.startswith("uvicorn") else ()
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
-    with running(
-        directory, *compat, *arguments, "-w", "2", "--access-logfile", "-", port=port
-    ) as program:
-        assert is_ours(program.get("/"))
-        program.stdout.wait_for(r'^127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200$')
-        program.process.send_signal(signal.SIGTERM)
-        assert program.process.wait(WAIT_S_MAX) == 0
-        program.stderr.wait_for("Shutting down: Master")
-
-
-def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directory: Path) -> None:
-    """As gunicorn tells one worker too many, about every second until it has gone."""
-    (directory / "waits.py").write_text(WAITS)
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
-        program.stderr.wait_for("Application startup complete")
-        with Wire(("127.0.0.1", port)) as wire:
-            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
-            line = program.stdout.wait_for("reading in")
-            pid = int(line.rpartition(" ")[2])
-            for awaited in ("Shutting down", "Waiting for connections to close", None, None):
-                os.kill(pid, signal.SIGTERM)
-                if awaited:
-                    program.stderr.wait_for(awaited)
-            wire.send(b"k")
-            assert wire.response().body == b"ok"
-        program.stdout.wait_for(f"stopped in {pid}")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-def test_gunicorn_ends_quickly(number: signal.Signals, directory: Path) -> None:
-    """It would kill a worker after 30 s, and an application that has not stopped with it."""
-    (directory / "waits.py").write_text(WAITS)
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
-        program.stderr.wait_for("Application startup complete")
-        with Wire(("127.0.0.1", port)) as wire:
-            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
-            pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
-            program.process.send_signal(number)
-            assert program.process.wait(WAIT_S_MAX) == 0
-        program.stdout.wait_for(f"stopped in {pid}")
-
-
-def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
-    with running(directory, *arguments, port=port) as program:
-        assert is_ours(program.get("/"))
-        pids = children(program.process.pid)
-        assert pids
-        program.process.kill()
-        program.stderr.wait_for("Parent changed, shutting down")
-        wait_until_gone(pids)

@@ -1,0 +1,105 @@
+"""Gunicorn's worker: how it serves, and how it ends when gunicorn says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.processes import children, wait_until_gone
+from support.programs import APP, WAIT_S_MAX, free_port, is_ours, running
+from support.wire import Wire, request
+
+WAITS = """
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("stopped in", os.getpid(), flush=True)
+        return await send({"type": "lifespan.shutdown.complete"})
+    body = b""
+    while len(body) < 2:
+        body += (await receive())["body"]
+        print("reading in", os.getpid(), flush=True)
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "waits.py").write_text(WAITS)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "worker",
+    ["pronghorn.workers.PronghornWorker", "uvicorn.workers.UvicornWorker"],
+    ids=["own", "compat"],
+)
+def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
+    port = free_port()
+    compat = ("-m", "pronghorn.compat") if worker.startswith("uvicorn") else ()
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
+    with running(
+        directory, *compat, *arguments, "-w", "2", "--access-logfile", "-", port=port
+    ) as program:
+        assert is_ours(program.get("/"))
+        program.stdout.wait_for(r'^127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200$')
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(WAIT_S_MAX) == 0
+        program.stderr.wait_for("Shutting down: Master")
+
+
+def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directory: Path) -> None:
+    """As gunicorn tells one worker too many, about every second until it has gone."""
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
+            line = program.stdout.wait_for("reading in")
+            pid = int(line.rpartition(" ")[2])
+            for awaited in ("Shutting down", "Waiting for connections to close", None, None):
+                os.kill(pid, signal.SIGTERM)
+                if awaited:
+                    program.stderr.wait_for(awaited)
+            wire.send(b"k")
+            assert wire.response().body == b"ok"
+        program.stdout.wait_for(f"stopped in {pid}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_gunicorn_ends_quickly(number: signal.Signals, directory: Path) -> None:
+    """It would kill a worker after 30 s, and an application that has not stopped with it."""
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
+            pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
+            program.process.send_signal(number)
+            assert program.process.wait(WAIT_S_MAX) == 0
+        program.stdout.wait_for(f"stopped in {pid}")
+
+
+def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
+    with running(directory, *arguments, port=port) as program:
+        assert is_ours(program.get("/"))
+        pids = children(program.process.pid)
+        assert pids
+        program.process.kill()
+        program.stderr.wait_for("Parent changed, shutting down")
+        wait_until_gone(pids)
