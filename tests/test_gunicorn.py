@@ -12,7 +12,7 @@ from support.programs import APP, WAIT_S_MAX, free_port, is_ours, running
 from support.wire import Wire, request
 
 WAITS = """
-import os
+import asyncio, os
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -21,6 +21,13 @@ async def app(scope, receive, send):
         await receive()
         print("stopped in", os.getpid(), flush=True)
         return await send({"type": "lifespan.shutdown.complete"})
+    if scope["path"] == "/lingering":
+        try:
+            print("reading in", os.getpid(), flush=True)
+            await asyncio.sleep(3600)
+        finally:
+            print("cancelled", flush=True)
+            await asyncio.sleep(0.3)
     body = b""
     while len(body) < 2:
         body += (await receive())["body"]
@@ -29,11 +36,31 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 """
 
+STARTS_SLOWLY = """
+import asyncio
+
+async def app(scope, receive, send):
+    print("starting", flush=True)
+    await asyncio.sleep(3600)
+"""
+
+WORKERS = """
+from pronghorn.workers import PronghornWorker
+
+class Draining(PronghornWorker):
+    CONFIG_KWARGS = {"drain_delay": 3600.0}
+
+class Impatient(PronghornWorker):
+    CONFIG_KWARGS = {"timeout_graceful_shutdown": 0}
+"""
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "main.py").write_text(APP)
     (tmp_path / "waits.py").write_text(WAITS)
+    (tmp_path / "starts_slowly.py").write_text(STARTS_SLOWLY)
+    (tmp_path / "own_workers.py").write_text(WORKERS)
     return tmp_path
 
 
@@ -90,6 +117,46 @@ def test_gunicorn_ends_quickly(number: signal.Signals, directory: Path) -> None:
             program.process.send_signal(number)
             assert program.process.wait(WAIT_S_MAX) == 0
         program.stdout.wait_for(f"stopped in {pid}")
+
+
+def test_gunicorn_ends_quickly_while_the_application_starts(directory: Path) -> None:
+    port = free_port()
+    worker = "pronghorn.workers.PronghornWorker"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "starts_slowly:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stdout.wait_for("starting")
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait(WAIT_S_MAX) == 0
+
+
+def test_gunicorn_ends_quickly_while_its_worker_serves_on(directory: Path) -> None:
+    port = free_port()
+    worker = "own_workers.Draining"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        program.process.send_signal(signal.SIGTERM)
+        program.stderr.wait_for("Serving on for")
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait(WAIT_S_MAX) == 0
+        program.stdout.wait_for("stopped in")
+
+
+def test_gunicorns_worker_is_told_to_hurry_while_requests_are_cancelled(directory: Path) -> None:
+    port = free_port()
+    worker = "own_workers.Impatient"
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
+    with running(directory, *arguments, port=port) as program:
+        program.stderr.wait_for("Application startup complete")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.send_request("GET", "/lingering")
+            pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
+            program.process.send_signal(signal.SIGTERM)
+            program.stdout.wait_for("cancelled")
+            os.kill(pid, signal.SIGQUIT)
+            assert program.process.wait(WAIT_S_MAX) == 0
+        program.stdout.wait_for(f"stopped in {pid}")
+        assert "Exception in callback" not in program.stderr.text()
 
 
 def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:

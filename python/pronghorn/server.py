@@ -88,7 +88,6 @@ class Server:
         self._link: Link | None = None
         self._exit_clock = ExitClock()
         self._is_spent = self._is_hurried = False
-        self._patience: asyncio.Timeout | None = None
         self._readiness: Readiness | None = None
         self._browser: BrowserReload | None = None
         self._deferred_accept: DeferredAccept | None = None
@@ -231,16 +230,15 @@ class Server:
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
-        grace_s = 0.0 if self._is_hurried else self.config.timeout_graceful_shutdown
+        grace_s = self.config.timeout_graceful_shutdown
         try:
-            async with asyncio.timeout(grace_s) as self._patience:
+            async with asyncio.timeout(grace_s):
                 if engine and grace_s is not None:
                     lead_s = min(self.config.timeout_shutdown_notice, grace_s / 2)
                     self._loop.call_later(grace_s - lead_s, self._announce_end)
                 await self._wait_for_requests(parting.linger_s_max)
         except TimeoutError:
             await self._cancel_requests()
-        self._patience = None
         self._application_may_stop()
         self._close_engine()
         if not self.force_exit:
@@ -269,7 +267,7 @@ class Server:
         if self.config.drain_delay and is_told and parting is Parting.END:
             logger.info("Serving on for %g s before shutting down.", self.config.drain_delay)
             until = self._loop.time() + self.config.drain_delay
-            while self._loop.time() < until and not self.force_exit:
+            while self._loop.time() < until and not (self.force_exit or self._is_hurried):
                 await asyncio.sleep(min(TICK_S, self.config.drain_delay))
         if self._browser:
             self._browser.end()
@@ -318,8 +316,6 @@ class Server:
         self.should_exit = self._is_hurried = True
         self.force_exit |= not self.started
         self._woken.set()
-        if self._patience:
-            self._patience.reschedule(self._loop.time())
 
     def _exit_in_time(self, sig: int) -> None:
         """Have the process end even if a request holds the thread, or has one that runs on."""
@@ -442,11 +438,11 @@ class Server:
         if engine.connection_count and not self.force_exit:
             logger.info("Waiting for connections to close. (CTRL+C to force quit)")
             while engine.connection_count and not self.force_exit:
-                await asyncio.sleep(DRAIN_POLL_S)
+                await self._rest()
         if engine.task_count and not self.force_exit:
             logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
             while engine.task_count and not self.force_exit:
-                await asyncio.sleep(DRAIN_POLL_S)
+                await self._rest()
         self._application_may_stop()
         # Clients that have been told take their time to close; what they send now gets no reset.
         await self._poll_while(lambda: engine.lingering_count > 0, linger_s_max)
@@ -455,7 +451,13 @@ class Server:
         until = self._loop.time() + time_s_max
         await asyncio.sleep(0)
         while condition() and not self.force_exit and self._loop.time() < until:
-            await asyncio.sleep(DRAIN_POLL_S)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait a moment for requests, unless there is no time for them any more."""
+        if self._is_hurried:
+            raise TimeoutError
+        await asyncio.sleep(DRAIN_POLL_S)
 
     async def _cancel_requests(self) -> None:
         tasks = self.server_state.tasks

@@ -12,7 +12,6 @@ import signal
 import sys
 from typing import Any, ClassVar
 
-from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from pronghorn.config import Config
@@ -65,8 +64,6 @@ class PronghornWorker(Worker):  # type: ignore[misc]
         server.shares_listeners = server.is_supervised = True
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, server.hurry)
         await server.serve(sockets=self.sockets)
-        if not server.started:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _share_loggers(self) -> None:
         for name, source in (
