@@ -232,6 +232,16 @@ def test_request_that_hangs_is_cancelled_after_the_graceful_timeout(start: Start
     server.stderr.wait_for("Cancel 3 running task\\(s\\), timeout graceful shutdown exceeded")
 
 
+def test_head_that_never_ends_is_cut_and_told(start: Start) -> None:
+    server = start("support.apps:app", "--timeout-graceful-shutdown", "1")
+    with server.connect() as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost:")
+        server.barrier()
+        server.signal(TERM)
+        assert server.wait() == -TERM
+    server.stderr.wait_for("Cancel 0 running task\\(s\\), timeout graceful shutdown exceeded")
+
+
 def test_body_that_never_comes_does_not_hold_the_server(start: Start) -> None:
     server = start("support.apps:app", "--timeout-graceful-shutdown", "1")
     with server.connect() as wire:

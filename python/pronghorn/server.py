@@ -461,12 +461,13 @@ class Server:
 
     async def _cancel_requests(self) -> None:
         tasks = self.server_state.tasks
-        if not tasks:
+        if self._is_hurried and not tasks:
             return
         logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
-        await asyncio.wait(tasks, timeout=CANCELLED_TASKS_GRACE_S)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCELLED_TASKS_GRACE_S)
 
     async def _unless_forced(self, step: Coroutine[Any, Any, None]) -> None:
         """Await `step`, but give up on it when the user insists on leaving."""
