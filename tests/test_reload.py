@@ -248,11 +248,12 @@ def test_new_code_starts_after_the_old_application_has_stopped(
     assert "failed to start" not in server.stderr.text()
 
 
+@pytest.mark.parametrize("options", [("--timeout-graceful-shutdown", "1"), ()])
 def test_new_code_that_lacks_what_the_old_application_has_starts_after_it(
-    project: Project, own_port: int
+    project: Project, own_port: int, options: tuple[str, ...]
 ) -> None:
     project.write("reloaded.py", with_port("one", own_port, stop_s=0.1))
-    server = project.serve("--timeout-graceful-shutdown", "1", "--lifespan", "on")
+    server = project.serve(*options, "--lifespan", "on")
     with server.connect() as wire:
         wire.send(request("GET", "/slow"))
         wire.head()

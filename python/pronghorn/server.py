@@ -230,7 +230,7 @@ class Server:
         self._close_listeners()
         for passed in sockets or []:
             passed.close()
-        grace_s = self.config.timeout_graceful_shutdown
+        grace_s = parting.grace_s(self.config.timeout_graceful_shutdown)
         try:
             async with asyncio.timeout(grace_s):
                 if engine and grace_s is not None:

@@ -33,6 +33,8 @@ IDLE_GRACE_S = 0.1
 IDLE_GRACE_REPLACED_S_MAX = 3.0
 LINGER_S_MAX = 0.5
 LINGER_RELOADED_S_MAX = 0.1
+GRACE_RELOADED_S = 5.0
+"""How long open streams may go on after a change of the code, without a graceful timeout."""
 
 
 class Word(IntEnum):
@@ -68,6 +70,15 @@ class Parting(IntEnum):
     def has_successor(self) -> bool:
         """Whether connections that wait are left to another process."""
         return self in (Parting.REPLACED, Parting.RELOADED)
+
+    def grace_s(self, timeout_s: float | None) -> float | None:
+        """How long requests may go on, given the graceful timeout; None for as long as they like.
+
+        An old process whose streams have no end would stay for ever beside the new ones.
+        """
+        if timeout_s is None and self is Parting.RELOADED:
+            return GRACE_RELOADED_S
+        return timeout_s
 
     def idle_grace_s(self, keep_alive_s: float) -> float:
         """How long an idle connection stays open for one more request.

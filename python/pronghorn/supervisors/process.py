@@ -41,8 +41,6 @@ BOOT_S_MAX = 300.0
 FORCED_EXIT_S = 0.9
 """How long after its graceful timeout a process is killed, its lifespan's shutdown left out; it has
 tried to end itself before."""
-RELOADED_S_MAX = 5.0
-"""How long after a change of its code a process may go on with open streams, without a timeout."""
 ABSENCE_S_MIN = 0.5
 """A supervisor that looks less often than this may itself have been stopped meanwhile."""
 
@@ -250,9 +248,9 @@ class Process:
             self._bury()
 
     def _stopping_s_max(self, parting: Parting) -> float | None:
-        grace_s = self._config.timeout_graceful_shutdown
+        grace_s = parting.grace_s(self._config.timeout_graceful_shutdown)
         if grace_s is None:
-            return RELOADED_S_MAX if parting is Parting.RELOADED else None
+            return None
         delay_s = self._config.drain_delay if parting is Parting.END else 0.0
         return delay_s + grace_s + FORCED_EXIT_S
 
