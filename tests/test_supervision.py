@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
+from pronghorn import Config
+from pronghorn.supervision import Board
+from pronghorn.supervisors.process import Process
 from support.processes import (
     descendants,
     is_running,
@@ -183,6 +186,19 @@ def test_roll_is_aborted_when_the_new_worker_fails_and_works_later(
     wait_until(lambda: not before & set(worker_pids(server)), what="both are replaced")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_group_of_a_process_that_has_gone_is_not_killed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process may have its number by then."""
+    process = Process(Config(APP, log_config=None), [], dict, Board())
+    process.start()
+    wait_until(process.has_ended, what="the process ends")
+    killed: list[int] = []
+    monkeypatch.setattr("os.killpg", lambda group, _: killed.append(group))
+    process.kill()
+    assert not killed
 
 
 FAULTY = {

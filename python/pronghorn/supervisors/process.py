@@ -236,6 +236,8 @@ class Process:
 
     def kill(self) -> None:
         """End it now, with all that it has started."""
+        if self.channel.closed:
+            return  # It has gone, and its number may be another's.
         family = [] if self._leads_group or not self.pid else descendants(self.pid)
         self._kill_group()
         self._process.kill()
