@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.processes import children, wait_until_gone
-from support.programs import APP, WAIT_S_MAX, free_port, is_ours, running
+from support.programs import APP, WAIT_S_MAX, Program, free_port, is_ours, running
 from support.wire import Wire, request
 
 WAITS = """
@@ -64,6 +66,25 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def under_gunicorn(
+    directory: Path, app: str, worker: str = "pronghorn.workers.PronghornWorker"
+) -> Iterator[Program]:
+    port = free_port()
+    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", app)
+    with running(directory, *arguments, port=port) as program:
+        yield program
+
+
+@contextlib.contextmanager
+def half_sent(program: Program) -> Iterator[tuple[Wire, int]]:
+    """A request whose application waits for the other half, and the worker that it is in."""
+    program.stderr.wait_for("Application startup complete")
+    with Wire(("127.0.0.1", program.port)) as wire:
+        wire.send(request("POST", "/", "Content-Length: 2") + b"o")
+        yield wire, int(program.stdout.wait_for("reading in").rpartition(" ")[2])
+
+
 @pytest.mark.parametrize(
     "worker",
     ["pronghorn.workers.PronghornWorker", "uvicorn.workers.UvicornWorker"],
@@ -85,15 +106,8 @@ def test_gunicorn_runs_the_worker(worker: str, directory: Path) -> None:
 
 def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directory: Path) -> None:
     """As gunicorn tells one worker too many, about every second until it has gone."""
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
-        program.stderr.wait_for("Application startup complete")
-        with Wire(("127.0.0.1", port)) as wire:
-            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
-            line = program.stdout.wait_for("reading in")
-            pid = int(line.rpartition(" ")[2])
+    with under_gunicorn(directory, "waits:app") as program:
+        with half_sent(program) as (wire, pid):
             for awaited in ("Shutting down", "Waiting for connections to close", None, None):
                 os.kill(pid, signal.SIGTERM)
                 if awaited:
@@ -106,34 +120,22 @@ def test_gunicorns_worker_that_is_told_again_to_end_finishes_its_request(directo
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_gunicorn_ends_quickly(number: signal.Signals, directory: Path) -> None:
     """It would kill a worker after 30 s, and an application that has not stopped with it."""
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
-        program.stderr.wait_for("Application startup complete")
-        with Wire(("127.0.0.1", port)) as wire:
-            wire.send(request("POST", "/", "Content-Length: 2") + b"o")
-            pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
+    with under_gunicorn(directory, "waits:app") as program:
+        with half_sent(program) as (_, pid):
             program.process.send_signal(number)
             assert program.process.wait(WAIT_S_MAX) == 0
         program.stdout.wait_for(f"stopped in {pid}")
 
 
 def test_gunicorn_ends_quickly_while_the_application_starts(directory: Path) -> None:
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "starts_slowly:app")
-    with running(directory, *arguments, port=port) as program:
+    with under_gunicorn(directory, "starts_slowly:app") as program:
         program.stdout.wait_for("starting")
         program.process.send_signal(signal.SIGINT)
         assert program.process.wait(WAIT_S_MAX) == 0
 
 
 def test_gunicorn_ends_quickly_while_its_worker_serves_on(directory: Path) -> None:
-    port = free_port()
-    worker = "own_workers.Draining"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
+    with under_gunicorn(directory, "waits:app", "own_workers.Draining") as program:
         program.stderr.wait_for("Application startup complete")
         program.process.send_signal(signal.SIGTERM)
         program.stderr.wait_for("Serving on for")
@@ -143,12 +145,9 @@ def test_gunicorn_ends_quickly_while_its_worker_serves_on(directory: Path) -> No
 
 
 def test_gunicorns_worker_is_told_to_hurry_while_requests_are_cancelled(directory: Path) -> None:
-    port = free_port()
-    worker = "own_workers.Impatient"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "waits:app")
-    with running(directory, *arguments, port=port) as program:
+    with under_gunicorn(directory, "waits:app", "own_workers.Impatient") as program:
         program.stderr.wait_for("Application startup complete")
-        with Wire(("127.0.0.1", port)) as wire:
+        with Wire(("127.0.0.1", program.port)) as wire:
             wire.send_request("GET", "/lingering")
             pid = int(program.stdout.wait_for("reading in").rpartition(" ")[2])
             program.process.send_signal(signal.SIGTERM)
@@ -160,10 +159,7 @@ def test_gunicorns_worker_is_told_to_hurry_while_requests_are_cancelled(director
 
 
 def test_gunicorns_worker_leaves_with_its_arbiter(directory: Path) -> None:
-    port = free_port()
-    worker = "pronghorn.workers.PronghornWorker"
-    arguments = ("-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "main:app")
-    with running(directory, *arguments, port=port) as program:
+    with under_gunicorn(directory, "main:app") as program:
         assert is_ours(program.get("/"))
         pids = children(program.process.pid)
         assert pids
